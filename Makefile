@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door. Every target can be interrupted and run again.
+
+# Another base: SERIES=7.2 takes Debian's linux-source-7.2, KSRC=/path/to/linux a git tree.
+# TOOLCHAIN=host uses this machine's own tools instead of a toolchain root.
+export SERIES KSRC TOOLCHAIN JOBS
+PAGES ?= 4k
+
+.PHONY: help run check tree export check-export kernel stock shell base-update clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+	@echo 'Variables: PAGES=4k|16k|64k DEBUG=1 SERIES=7.3|7.2 KSRC=DIR TOOLCHAIN=host JOBS=N'
+
+run: ## build the kernel, load real modules on the bbml3 and the plain CPU, print the table
+	@lab/kernel
+	@lab/measure
+
+check: ## every test; ends with N passed, N failed
+	@lab/check
+
+tree: ## make out/linux, the git tree to work in: base, then the series
+	@lab/toolchain
+	@lab/tree
+
+export: ## write patches/ and the view from out/linux
+	@lab/export
+
+check-export: ## say whether out/linux, patches/ and the view agree
+	@lab/export --check
+
+kernel: ## build out/kernel-$(PAGES), or out/kernel-debug with DEBUG=1
+	@lab/kernel --pages $(PAGES) $(if $(DEBUG),--debug)
+
+stock: ## build out/stock-$(PAGES), the base without the series
+	@lab/kernel --stock --pages $(PAGES)
+
+shell: ## an interactive guest on the bbml3 CPU
+	@lab/kernel --pages $(PAGES)
+	@lab/guest --kernel out/kernel-$(PAGES) --shell
+
+base-update: ## ask the archive whether there is a newer linux-source-$(SERIES)
+	@lab/toolchain
+	@lab/base --update
+
+clean: ## remove what was built here; downloads and the toolchain root stay
+	rm -rf out

@@ -1,0 +1,64 @@
+#!/bin/sh
+# Jump into the text of a module that is no longer loaded: the kernel must trap at that
+# very address. With the modules of lab/modules/freed_text in /lab/freed_text:
+#
+#   lab/guest --add lab/modules/freed_text --expect-splat 'pc : 0x' lab/guest-tests/freed-text.sh
+#
+# usage: freed-text.sh [trap|unmapped]
+#
+# trap: the ROX cache keeps the range mapped, full of BRK instructions. unmapped: without
+# the cache, the range is gone. With neither, any of the two passes.
+
+want=${1:-either}
+control=/sys/kernel/debug/rox_freed_text
+dir=/lab/freed_text
+BRK=0xd4202000 # brk #0x100
+number=0
+
+fail() {
+	echo "not ok $((number + 1)) - $*"
+	exit 1
+}
+
+# jump_to_freed WHAT: load the victim, call it, unload it, call it again.
+jump_to_freed() {
+	insmod $dir/rox_victim.ko || fail "cannot load $dir/rox_victim.ko"
+	address=0x$(awk '$3 == "rox_victim_answer" { print $1 }' /proc/kallsyms)
+	echo "$address" >$control/jump || fail "$1: the call of loaded text at $address trapped"
+	result=$(cat $control/result)
+	[ "$result" = 0x726f7821 ] || fail "$1: rox_victim_answer() at $address returned $result"
+	rmmod rox_victim || fail 'cannot unload rox_victim'
+
+	# What is there now, as data.
+	if echo "$address" >$control/peek; then
+		found=$(cat $control/result)
+		[ "$found" = $BRK ] || fail "$1: $address has $found, not the trap $BRK"
+		found='trap'
+	else
+		found=unmapped
+	fi
+	[ "$want" = either ] || [ "$want" = "$found" ] || fail "$1: the freed text at $address is '$found', not '$want'"
+
+	lines=$(dmesg | wc -l)
+	if echo "$address" >$control/jump; then
+		fail "$1: the jump to freed text at $address came back with $(cat $control/result)"
+	fi
+	report=$(dmesg | tail -n +$((lines + 1)))
+	echo "$report" | grep -q "pc : $address\$" || fail "$1: no Oops with pc $address, but: $report"
+	case $found in
+	trap) oops='Oops - BRK' ;;
+	unmapped) oops='Unable to handle kernel' ;;
+	esac
+	echo "$report" | grep -q "$oops" || fail "$1: no '$oops', but: $report"
+	number=$((number + 1))
+	echo "ok $number - $1: the jump to $address trapped ($found)"
+}
+
+insmod $dir/rox_freed_text.ko || fail "cannot load $dir/rox_freed_text.ko: was it built, and given with --add?"
+jump_to_freed 'text freed once'
+once=$address
+# Something else in the freed range.
+modprobe dummy && rmmod dummy
+jump_to_freed 'text freed again'
+[ "$address" = "$once" ] && echo '# both times at the same address' ||
+	echo "# at another address than $once"

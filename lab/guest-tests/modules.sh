@@ -1,0 +1,88 @@
+#!/bin/sh
+# Load every module, then unload all of them; the page tables must be in order at each
+# stage. The first round leaves in /lab/out:
+#
+#   boot.dump loaded.dump unloaded.dump   /sys/kernel/debug/kernel_page_tables
+#   vmallocinfo                           /proc/vmallocinfo, loaded
+#   sections                              "module section address 0", the code sections, loaded
+#   modules                               /proc/modules, loaded
+#
+# usage: modules.sh [ROUNDS]
+
+# Modules that are not loaded here, and why.
+left_out() {
+	case $1 in
+	test_bpf) return 0 ;;         # runs for long at load; bpf-ftrace-kprobe.sh runs it
+	test_vmalloc) return 0 ;;     # runs at load, and then refuses to stay
+	*_kunit | *-test) return 0 ;; # KUnit suites run at load
+	esac
+	return 1
+}
+
+fail() {
+	echo "not ok $((number + 1)) - $*"
+	exit 1
+}
+
+pass() {
+	number=$((number + 1))
+	echo "ok $number - $*"
+}
+
+# stage NAME: save the page tables (in the first round) and look for W+X mappings.
+stage() {
+	if [ $round = 1 ]; then
+		cat /sys/kernel/debug/kernel_page_tables >"/lab/out/$1.dump" ||
+			fail "cannot read kernel_page_tables: is CONFIG_PTDUMP_DEBUGFS off?"
+	fi
+	wx=$(cat /sys/kernel/debug/check_wx_pages)
+	[ "$wx" = SUCCESS ] || fail "round $round, $1: check_wx_pages says $wx"
+}
+
+number=0 round=1
+modules=$(find "/lib/modules/$(uname -r)/kernel" -name '*.ko' | sort | while read -r path; do
+	name=$(basename "$path" .ko)
+	left_out "$name" || echo "$name"
+done)
+[ -n "$modules" ] || fail "no modules under /lib/modules/$(uname -r)/kernel"
+[ ! -s /proc/modules ] || fail "modules are loaded already: $(cut -d' ' -f1 /proc/modules | xargs)"
+
+while [ $round -le "${1:-1}" ]; do
+	[ $round != 1 ] || stage boot
+
+	# shellcheck disable=SC2086
+	modprobe -a $modules || fail "round $round: modprobe, see above"
+	for name in $modules; do
+		[ -d "/sys/module/$(echo "$name" | tr - _)" ] ||
+			fail "round $round: $name is not there after modprobe"
+	done
+	count=$(wc -l </proc/modules)
+	bytes=$(awk '{ sum += $2 } END { print sum }' /proc/modules)
+	if [ $round = 1 ]; then
+		cat /proc/modules >/lab/out/modules
+		cat /proc/vmallocinfo >/lab/out/vmallocinfo
+		for section in /sys/module/*/sections/.*text* /sys/module/*/sections/.*plt*; do
+			[ -e "$section" ] || continue
+			module=${section#/sys/module/}
+			read -r address <"$section"
+			echo "${module%%/*} ${section##*/} $address 0"
+		done >/lab/out/sections
+	fi
+	stage loaded
+	pass "round $round: $count modules loaded, $bytes bytes in /proc/modules"
+
+	# /proc/modules has the newest first. What another module uses goes in a later pass.
+	while [ -s /proc/modules ]; do
+		free=$(awk '$3 == 0 { print $1 }' /proc/modules)
+		[ -n "$free" ] || break
+		# shellcheck disable=SC2086
+		rmmod $free || fail "round $round: rmmod, see above"
+	done
+	[ ! -s /proc/modules ] ||
+		fail "round $round: $(wc -l </proc/modules) modules stay loaded: $(cut -d' ' -f1,3,4 /proc/modules | xargs)"
+	# Modules and their memory are freed by deferred work.
+	sleep 2
+	stage unloaded
+	pass "round $round: all unloaded, 0 stayed"
+	round=$((round + 1))
+done

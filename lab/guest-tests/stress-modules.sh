@@ -1,0 +1,56 @@
+#!/bin/sh
+# Load and unload modules in two shells at a time, with stress-ng's module stressor beside
+# them, while a third shell walks the kernel page tables.
+#
+# usage: stress-modules.sh [SECONDS]
+
+seconds=${1:-30}
+end=$(($(cut -d. -f1 /proc/uptime) + seconds))
+
+before() {
+	[ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ]
+}
+
+# churn MODULE...: no two churns share a module, or one of them would find it in use.
+churn() {
+	rounds=0
+	while before; do
+		modprobe -a "$@" || return 1
+		rmmod "$@" || return 1
+		rounds=$((rounds + 1))
+	done
+	echo "# $rounds rounds of $*"
+}
+
+walk() {
+	rounds=0
+	while before; do
+		[ "$(cat /sys/kernel/debug/check_wx_pages)" = SUCCESS ] || return 1
+		rounds=$((rounds + 1))
+	done
+	echo "# $rounds walks of the page tables"
+}
+
+jobs=
+churn ext4 dummy camellia_generic & jobs="$jobs $!"
+churn squashfs twofish_generic tun & jobs="$jobs $!"
+walk & jobs="$jobs $!"
+if modinfo test_module >/dev/null 2>&1; then
+	stress-ng --quiet --module 1 --module-name test_module --timeout "${seconds}s" & jobs="$jobs $!"
+else
+	echo '# no test_module (CONFIG_TEST_LKM): without stress-ng'
+fi
+failed=0
+for job in $jobs; do
+	wait "$job" || failed=$((failed + 1))
+done
+if [ $failed != 0 ]; then
+	echo "not ok 1 - $failed of the loops failed, see above"
+	exit 1
+fi
+# What the loops used is free, but what they pulled in is still there.
+while [ -n "$(awk '$3 == 0' /proc/modules)" ]; do
+	# shellcheck disable=SC2046
+	rmmod $(awk '$3 == 0 { print $1 }' /proc/modules) || exit 1
+done
+echo "ok 1 - $seconds s of module loads and unloads"

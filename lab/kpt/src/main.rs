@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The command line of `kpt`. Exit status: 0 when all is well, 1 when a comparison or a check
+//! says no, 2 when that could not be found out.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use kpt::diff::Diff;
+use kpt::dump::Dump;
+use kpt::error::Error;
+use kpt::geometry::PageSize;
+use kpt::input::{self, Source};
+use kpt::report::{self, Row};
+use kpt::summary::Summary;
+use kpt::text::{Areas, TextReport};
+use kpt::{map, text, wx};
+
+/// Reads dumps of an arm64 kernel's page tables.
+///
+/// A dump is a copy of /sys/kernel/debug/kernel_page_tables; `-` is standard input. Exit
+/// status 0: well, or equal; 1: a check failed, or dumps differ; 2: error.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Count bytes, entries, L3 tables and permissions of each region
+    Show {
+        /// The dump
+        dump: PathBuf,
+        #[command(flatten)]
+        pages: Pages,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare two dumps; exit 1 if granularity or permissions differ anywhere
+    Diff {
+        /// The dump before
+        before: PathBuf,
+        /// The dump after
+        after: PathBuf,
+        #[command(flatten)]
+        pages: Pages,
+        /// Show at most this many address ranges of each region (JSON has all)
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draw a region as an SVG picture
+    Map {
+        /// The dump
+        dump: PathBuf,
+        /// The region: linear, modules, vmalloc, or another name that `kpt show` lists
+        #[arg(long)]
+        region: String,
+        /// The picture to write; `-` is standard output
+        #[arg(short, long)]
+        output: PathBuf,
+        #[command(flatten)]
+        pages: Pages,
+    },
+    /// Print the headline table from run directories and recorded rows
+    ///
+    /// A run directory holds boot.dump, loaded.dump, unloaded.dump and run.json, an object
+    /// with the fields kernel, cmdline_rodata, cpu, page_size (4k, 16k, 64k), modules,
+    /// module_bytes, kind (stock, ours), date and command.
+    Report {
+        /// Print these rows too, labelled as recorded, unless a run measures the same case
+        #[arg(long)]
+        recorded: Option<PathBuf>,
+        /// Print JSON, which is what --recorded takes
+        #[arg(long)]
+        json: bool,
+        /// The run directories
+        #[arg(required_unless_present = "recorded")]
+        runs: Vec<PathBuf>,
+    },
+    /// Say where the text of each module lies; exit 1 if any .text is not in the cache
+    Text {
+        /// A list of `MODULE SECTION 0xADDRESS SIZE`, with 0 for an unknown size
+        #[arg(long)]
+        sections: PathBuf,
+        /// A copy of /proc/vmallocinfo
+        #[arg(long)]
+        vmallocinfo: PathBuf,
+        /// The dump
+        dump: PathBuf,
+        #[command(flatten)]
+        pages: Pages,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Name every range that is writable and executable; exit 1 if there is one
+    CheckWx {
+        /// The dumps
+        #[arg(required = true)]
+        dumps: Vec<PathBuf>,
+        #[command(flatten)]
+        pages: Pages,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Pages {
+    /// The page size of the kernel [default: inferred from the finest range of the dump; an
+    /// error where that leaves it open]
+    #[arg(long)]
+    page_size: Option<PageSize>,
+}
+
+impl Pages {
+    fn read(self, path: &Path) -> Result<Dump, Error> {
+        Dump::parse(&Source::read(path)?, self.page_size)
+    }
+}
+
+/// What a command found.
+enum Verdict {
+    Well,
+    Not,
+}
+
+impl From<bool> for Verdict {
+    fn from(well: bool) -> Self {
+        if well {
+            Self::Well
+        } else {
+            Self::Not
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(Verdict::Well) => ExitCode::SUCCESS,
+        Ok(Verdict::Not) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("kpt: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Verdict, Error> {
+    match command {
+        Command::Show { dump, pages, json } => {
+            let summary = Summary::of(&pages.read(&dump)?);
+            input::print(&if json {
+                summary.to_json()?
+            } else {
+                summary.to_text()
+            })?;
+            Ok(Verdict::Well)
+        }
+        Command::Diff {
+            before,
+            after,
+            pages,
+            limit,
+            json,
+        } => {
+            input::check_standard_input([before.as_path(), &after])?;
+            let diff = Diff::between(&pages.read(&before)?, &pages.read(&after)?);
+            input::print(&if json {
+                diff.to_json()?
+            } else {
+                diff.to_text(limit)
+            })?;
+            Ok(diff.equal.into())
+        }
+        Command::Map {
+            dump,
+            region,
+            output,
+            pages,
+        } => {
+            let dump = pages.read(&dump)?;
+            input::write(&output, &map::draw(&dump, &region)?)?;
+            Ok(Verdict::Well)
+        }
+        Command::Report {
+            recorded,
+            json,
+            runs,
+        } => {
+            let recorded = match recorded {
+                Some(path) => report::read_recorded(&path)?,
+                None => Vec::new(),
+            };
+            let measured: Result<_, _> = runs.iter().map(|run| Row::measure(run)).collect();
+            let rows = report::merge(recorded, measured?);
+            input::print(&if json {
+                input::to_json(&rows)?
+            } else {
+                report::to_markdown(&rows)
+            })?;
+            Ok(Verdict::Well)
+        }
+        Command::Text {
+            sections,
+            vmallocinfo,
+            dump,
+            pages,
+            json,
+        } => {
+            input::check_standard_input([sections.as_path(), &vmallocinfo, &dump])?;
+            let sections = text::parse_sections(&Source::read(&sections)?)?;
+            let areas = Areas::parse(&Source::read(&vmallocinfo)?)?;
+            let report = TextReport::of(&sections, &areas, &pages.read(&dump)?);
+            input::print(&if json {
+                report.to_json()?
+            } else {
+                report.to_text()
+            })?;
+            Ok(report.outside().is_empty().into())
+        }
+        Command::CheckWx { dumps, pages } => {
+            input::check_standard_input(dumps.iter().map(PathBuf::as_path))?;
+            let mut findings = Vec::new();
+            for dump in &dumps {
+                findings.extend(wx::find(&pages.read(dump)?));
+            }
+            let lines = findings.iter().map(|finding| format!("{finding}\n"));
+            input::print(&lines.collect::<String>())?;
+            Ok(findings.is_empty().into())
+        }
+    }
+}
