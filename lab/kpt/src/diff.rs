@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::dump::{Attributes, Dump, Permission, Region};
 use crate::error::Error;
-use crate::geometry::{Granularity, Va, VaRange};
+use crate::geometry::{Granularity, PageSize, Va, VaRange};
 use crate::input;
 use crate::layout::{self, Align, Table};
 use crate::summary::Counters;
@@ -22,6 +22,10 @@ pub struct Diff {
     pub before: String,
     /// The name of the second file.
     pub after: String,
+    /// The page size of the first.
+    pub before_page_size: PageSize,
+    /// The page size of the second.
+    pub after_page_size: PageSize,
     /// Whether nothing that is compared differs.
     pub equal: bool,
     /// The regions that either dump has, those of the first in their order.
@@ -92,6 +96,8 @@ impl Diff {
         Self {
             before: before.file.clone(),
             after: after.file.clone(),
+            before_page_size: before.page_size,
+            after_page_size: after.page_size,
             equal: before.page_size == after.page_size && regions.iter().all(RegionDiff::is_equal),
             regions,
         }
@@ -104,7 +110,10 @@ impl Diff {
 
     /// The comparison as text: what differs, with at most `limit` address ranges a region.
     pub fn to_text(&self, limit: usize) -> String {
-        let mut text = format!("before: {}\nafter:  {}\n", self.before, self.after);
+        let mut text = format!(
+            "before: {}, {} pages\nafter:  {}, {} pages\n",
+            self.before, self.before_page_size, self.after, self.after_page_size
+        );
         if self.equal {
             text.push_str("\nno difference\n");
         }
@@ -203,7 +212,8 @@ impl RegionDiff {
         let (count, bytes) = rest.fold((0u64, 0), |(n, sum), c| (n + 1, sum + c.bytes));
         if count > 0 {
             let bytes = layout::bytes(bytes);
-            text.push_str(&format!("  and {count} more ranges with {bytes}\n"));
+            let ranges = layout::counted(count, "more range", "more ranges");
+            text.push_str(&format!("  and {ranges} with {bytes}\n"));
         }
         text
     }

@@ -73,7 +73,9 @@ enum Command {
     ///
     /// A run directory holds boot.dump, loaded.dump, unloaded.dump and run.json, an object
     /// with the fields kernel, cmdline_rodata, cpu, page_size (4k, 16k, 64k), modules,
-    /// module_bytes, kind (stock, ours), date and command.
+    /// module_bytes, kind (stock, ours), date and command. Where modules lie outside of the
+    /// modules region, which address randomisation does, it holds the two files of `kpt text`
+    /// too, as sections and vmallocinfo.
     Report {
         /// Print these rows too, labelled as recorded, unless a run measures the same case
         #[arg(long)]

@@ -3,7 +3,12 @@
 //! all modules loaded, and after all are unloaded.
 //!
 //! A run directory holds `run.json` (a [`Run`]) and the dumps `boot.dump`, `loaded.dump` and
-//! `unloaded.dump`. A measured [`Row`] is also the format of recorded results: a JSON array of
+//! `unloaded.dump`. With address randomisation, modules are not where the dump has its marker
+//! for them. So module text is the executable memory of those vmalloc areas that hold a
+//! section of a module, when the directory has `sections` and `vmallocinfo` (see
+//! [`crate::text`]), and that of the modules region when it has no `sections`.
+//!
+//! A measured [`Row`] is also the format of recorded results: a JSON array of
 //! rows, as `kpt report --json` prints it. A measured row replaces a recorded one for the same
 //! kernel, `rodata=`, CPU and page size.
 
@@ -14,10 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::dump::{Dump, Permission};
 use crate::error::{Error, Place, Problem};
-use crate::geometry::{Granularity, PageSize};
+use crate::geometry::{Granularity, PageSize, VaRange};
 use crate::input::Source;
 use crate::layout;
 use crate::summary::Counters;
+use crate::text::{self, Areas};
 
 /// What was run, as `run.json` says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +80,7 @@ pub struct Row {
     pub unloaded_l3_tables: u64,
     /// Bytes of the linear map in contiguous PMD runs at boot, less those after unloading.
     pub cont_pmd_bytes_lost: i64,
-    /// Bytes mapped ROX in the modules region with all modules loaded.
+    /// Bytes of module text, mapped ROX, with all modules loaded.
     pub module_rox_bytes: u64,
     /// Those of them mapped by PMD leaves or larger.
     pub module_rox_pmd_bytes: u64,
@@ -104,7 +110,7 @@ impl Row {
         };
         let at_boot = linear(&boot)?;
         let after = linear(&unloaded)?;
-        let rox = RoxBytes::of(&loaded)?;
+        let rox = RoxBytes::of(&loaded, &module_areas(directory, &loaded)?);
         Ok(Self {
             boot_l3_tables: at_boot.l3_tables,
             loaded_l3_tables: linear(&loaded)?.l3_tables,
@@ -187,7 +193,22 @@ impl Row {
     }
 }
 
-/// Executable bytes of the modules region.
+/// Where module text can lie: see the description of this file.
+fn module_areas(directory: &Path, loaded: &Dump) -> Result<Vec<VaRange>, Error> {
+    let sections = directory.join("sections");
+    if !sections.exists() {
+        return Ok(loaded
+            .require_region("modules")?
+            .span()
+            .into_iter()
+            .collect());
+    }
+    let sections = text::parse_sections(&Source::read(&sections)?)?;
+    let areas = Areas::parse(&Source::read(&directory.join("vmallocinfo"))?)?;
+    Ok(areas.holding_any(&sections))
+}
+
+/// Bytes mapped ROX.
 struct RoxBytes {
     all: u64,
     pmd: u64,
@@ -195,19 +216,24 @@ struct RoxBytes {
 }
 
 impl RoxBytes {
-    fn of(dump: &Dump) -> Result<Self, Error> {
-        let region = dump.require_region("modules")?;
+    /// Counts in disjoint ranges.
+    fn of(dump: &Dump, ranges: &[VaRange]) -> Self {
         let at_least = |least| {
-            let rox = region.leaves().filter(|(_, granularity, attributes)| {
+            let leaves = dump.leaves().filter(|(_, granularity, attributes)| {
                 *granularity >= least && attributes.permission() == Permission::Rox
             });
-            rox.map(|(range, _, _)| range.bytes()).sum()
+            let parts = leaves.flat_map(|(leaf, _, _)| {
+                ranges
+                    .iter()
+                    .filter_map(move |range| leaf.intersection(*range))
+            });
+            parts.map(VaRange::bytes).sum()
         };
-        Ok(Self {
+        Self {
             all: at_least(Granularity::Pte),
             pmd: at_least(Granularity::Pmd),
             block: at_least(Granularity::ContPte),
-        })
+        }
     }
 }
 

@@ -132,6 +132,13 @@ impl Areas {
         Ok(Self(areas))
     }
 
+    /// The areas that hold at least one of these sections, in address order.
+    pub fn holding_any(&self, sections: &[Section]) -> Vec<VaRange> {
+        let areas = sections.iter().filter_map(|s| self.holding(s.range));
+        let areas: BTreeMap<Va, VaRange> = areas.map(|a| (a.range.start(), a.range)).collect();
+        areas.into_values().collect()
+    }
+
     /// The area that holds all of a range.
     fn holding(&self, range: VaRange) -> Option<&Area> {
         let (_, area) = self.0.range(..=range.start()).next_back()?;

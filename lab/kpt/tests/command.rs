@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The commands on the fixtures in `data/`: what they print and how they exit. The fixtures
-//! are written by hand in the kernel's format, with the shape that the stock kernel and the
-//! series give to a guest of 1 GiB.
+//! The commands on the fixtures in `data/`: what they print and how they exit. Those in
+//! `data/guest/` are of a stock 7.3.4 in a guest of 1 GiB, just booted with `rodata=on`. Those
+//! in `data/stock/` and `data/ours/` are written by hand in the kernel's format, with the shape
+//! that loading modules gives to such a guest without the series and with it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -53,6 +54,77 @@ fn show_counts_the_linear_map() {
     assert_eq!(linear["permission_bytes"]["invalid"], 4096);
     let text = stdout(&kpt(&["show", &data("stock/loaded.dump")]));
     assert!(text.contains("896 MiB in 28"), "{text}");
+}
+
+/// The counters of a region as JSON: entries of the five granularities, L3 tables.
+fn entries(region: &Value) -> [u64; 6] {
+    let leaves = ["pte", "cont_pte", "pmd", "cont_pmd", "pud"];
+    let entries = leaves.map(|leaf| &region["granularity"][leaf]["entries"]);
+    let [pte, cont_pte, pmd, cont_pmd, pud] = entries;
+    [pte, cont_pte, pmd, cont_pmd, pud, &region["l3_tables"]]
+        .map(|number| number.as_u64().expect("a number"))
+}
+
+#[test]
+fn show_counts_a_booted_guest() {
+    let bbml3 = json(&kpt(&[
+        "show",
+        "--json",
+        &data("guest/stock-bbml3-boot.dump"),
+    ]));
+    assert_eq!(bbml3["page_size"], "4k");
+    let linear = region(&bbml3, "linear");
+    assert_eq!(entries(&linear), [1040, 63, 28, 30, 0, 4]);
+    assert_eq!(linear["mapped_bytes"], 1u64 << 30);
+    assert_eq!(linear["permission_bytes"]["rw"], 1_057_378_304);
+    assert_eq!(linear["permission_bytes"]["ro"], 13_762_560);
+    assert_eq!(linear["permission_bytes"]["invalid"], 2_600_960);
+    let vmalloc = region(&bbml3, "vmalloc");
+    assert_eq!(entries(&vmalloc), [1116, 333, 131, 0, 0, 15]);
+    assert_eq!(vmalloc["permission_bytes"]["rox"], 10_223_616);
+    assert_eq!(entries(&region(&bbml3, "modules")), [0; 6]);
+    assert_eq!(entries(&region(&bbml3, "fixmap")), [256, 0, 0, 0, 0, 2]);
+
+    let plain = json(&kpt(&[
+        "show",
+        "--json",
+        &data("guest/stock-plain-boot.dump"),
+    ]));
+    let linear = region(&plain, "linear");
+    assert_eq!(entries(&linear), [262_144, 0, 0, 0, 0, 512]);
+    assert_eq!(
+        entries(&region(&plain, "vmalloc")),
+        [1120, 333, 131, 0, 0, 15]
+    );
+}
+
+#[test]
+fn a_booted_guest_passes_the_other_commands() {
+    let bbml3 = data("guest/stock-bbml3-boot.dump");
+    let plain = data("guest/stock-plain-boot.dump");
+    assert_eq!(status(&kpt(&["check-wx", &bbml3, &plain])), 0);
+    assert_eq!(status(&kpt(&["diff", &bbml3, &plain])), 1);
+    for region in ["linear", "vmalloc", "vmemmap", "fixmap"] {
+        let drawn = kpt(&["map", &bbml3, "--region", region, "-o", "-"]);
+        assert_eq!(status(&drawn), 0);
+    }
+    let areas = data("guest/stock-bbml3-vmallocinfo");
+    let sections = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sections");
+    std::fs::write(&sections, "m .text 0xffff800080000000 64\n").expect("written");
+    let sections = sections.display().to_string();
+    let located = kpt(&[
+        "text",
+        "--sections",
+        &sections,
+        "--vmallocinfo",
+        &areas,
+        &bbml3,
+        "--json",
+    ]);
+    assert_eq!(status(&located), 1);
+    let section = json(&located)["modules"][0]["sections"][0].clone();
+    assert_eq!(section["granularity"], "pte");
+    assert_eq!(section["outside"]["size"], 16384);
 }
 
 #[test]
@@ -130,6 +202,23 @@ fn report_prints_the_headline_table() {
             "| **7.3.4 with the series, rodata=on** | bbml3 | 2 | 2 | 2 | 0 MiB | 100 % | this run |",
         ]
     );
+}
+
+#[test]
+fn report_without_sections_takes_the_modules_region() {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-sections");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    for name in ["run.json", "boot.dump", "loaded.dump", "unloaded.dump"] {
+        let from = data(&format!("ours/{name}"));
+        std::fs::copy(from, directory.join(name)).expect("copied");
+    }
+    let rows = json(&kpt(&[
+        "report",
+        "--json",
+        &directory.display().to_string(),
+    ]));
+    assert_eq!(rows[0]["module_rox_bytes"], 4u64 << 20);
+    assert_eq!(rows[0]["module_rox_pmd_bytes"], 4u64 << 20);
 }
 
 #[test]
