@@ -9,6 +9,7 @@ OUT=$TOP/out
 LAB=$TOP/lab
 CACHE=${ROX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/arm64-rox}
 SERIES=${SERIES:-7.3}
+KSRC=${KSRC:-}
 TOOLCHAIN=${TOOLCHAIN:-root}
 JOBS=${JOBS:-$(nproc)}
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Jump into the text of a module that is no longer loaded: the kernel must trap at that
-# very address. With the modules of lab/modules/freed_text in /lab/freed_text:
+# very address. The modules of lab/modules/freed_text come from the build of the kernel:
 #
-#   lab/guest --add lab/modules/freed_text --expect-splat 'pc : 0x' lab/guest-tests/freed-text.sh
+#   lab/guest --add out/kernel-4k/lab-modules/freed_text --expect-splat 'pc : 0x' lab/guest-tests/freed-text.sh
 #
 # usage: freed-text.sh [trap|unmapped]
 #
@@ -58,7 +58,7 @@ insmod $dir/rox_freed_text.ko || fail "cannot load $dir/rox_freed_text.ko: was i
 jump_to_freed 'text freed once'
 once=$address
 # Something else in the freed range.
-modprobe dummy && rmmod dummy
+modprobe loop && rmmod loop
 jump_to_freed 'text freed again'
 [ "$address" = "$once" ] && echo '# both times at the same address' ||
 	echo "# at another address than $once"

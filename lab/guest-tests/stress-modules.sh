@@ -32,8 +32,8 @@ walk() {
 }
 
 jobs=
-churn ext4 dummy camellia_generic & jobs="$jobs $!"
-churn squashfs twofish_generic tun & jobs="$jobs $!"
+churn ext4 loop camellia_generic & jobs="$jobs $!"
+churn squashfs twofish_generic fuse & jobs="$jobs $!"
 walk & jobs="$jobs $!"
 if modinfo test_module >/dev/null 2>&1; then
 	stress-ng --quiet --module 1 --module-name test_module --timeout "${seconds}s" & jobs="$jobs $!"
