@@ -53,11 +53,11 @@ logged() {
 	"$@" >"$log" 2>&1 &
 	job=$!
 	trap 'kill $job 2>/dev/null || :; exit 130' INT TERM
-	started=$(date +%s)
+	log_started=$(date +%s)
 	next=10
 	while kill -0 "$job" 2>/dev/null; do
 		sleep 1
-		now=$(($(date +%s) - started))
+		now=$(($(date +%s) - log_started))
 		if [ "$now" -ge "$next" ]; then
 			next=$((now + 10))
 			printf '  %4d s  %5d lines  %.60s\n' "$now" \

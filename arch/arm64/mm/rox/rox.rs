@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Executable memory of arm64 from a cache of read-only executable (ROX) blocks.
+//!
+//! The cache itself is mm/execmem.c. What is here fills its blocks with trapping instructions and
+//! changes their permissions, on CPUs that can change the size of live leaves, and with
+//! `rodata=on`. Documentation/arch/arm64/execmem.rst says what it promises.
+//!
+//! This file holds the functions that C calls; nothing else here is visible to it.
+//!
+//! - `geometry`, `runs`: sizes of leaves; pages to contiguous runs. Pure.
+//! - `trap`: what free memory is filled with. Pure.
+//! - `area`: vmalloc areas and the linear aliases of their pages.
+//! - `table`: splits and changes live leaves.
+//! - `permission`: what a call changes, and in which order.
+//! - `execmem`: ranges and block size.
+//!
+//! `unsafe` is where C is called: here, in `area` and in `table`; elsewhere it passes contracts on.
+//!
+//! C header: [`arch/arm64/include/asm/rox.h`](srctree/arch/arm64/include/asm/rox.h)
+
+use core::{
+    ops::Range,
+    ptr::NonNull,
+    slice, //
+};
+
+use kernel::{
+    bindings,
+    error::from_result,
+    page::{
+        page_align,
+        PAGE_SIZE, //
+    },
+    prelude::*, //
+};
+
+mod area;
+mod execmem;
+mod geometry;
+mod permission;
+mod runs;
+mod table;
+#[cfg(CONFIG_ARM64_EXECMEM_ROX_KUNIT_TEST)]
+mod tests;
+mod trap;
+
+use area::Area;
+use permission::Change;
+use table::Bbml3;
+
+#[allow(dead_code)]
+const __LOG_PREFIX: &[u8] = b"rox\0";
+
+/// Turns the cache on where it can be had. See the header.
+///
+/// # Safety
+///
+/// `info` must be valid, and nobody else may use it during the call.
+#[export]
+pub unsafe extern "C" fn rox_execmem_setup(info: *mut bindings::execmem_info) {
+    if let Some(bbml3) = Bbml3::get().filter(|_| execmem::is_wanted()) {
+        // SAFETY: By the safety requirements of this function.
+        execmem::enable(bbml3, unsafe { &mut *info });
+        pr_info!("module text from a cache of 2 MiB blocks\n");
+    }
+}
+
+/// Changes permissions of a part of a vmalloc area and its linear alias. See the header.
+///
+/// # Safety
+///
+/// The caller must own the area that contains `addr`.
+#[export]
+pub unsafe extern "C" fn rox_change_memory(
+    addr: usize,
+    numpages: c_int,
+    set_mask: bindings::pgprot_t,
+    clear_mask: bindings::pgprot_t,
+) -> c_int {
+    from_result(|| {
+        let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+        let change = Change::new(set_mask.pgprot, clear_mask.pgprot).ok_or(EINVAL)?;
+        let size = usize::try_from(numpages)?
+            .checked_mul(PAGE_SIZE)
+            .ok_or(EINVAL)?;
+
+        // SAFETY: By the safety requirements of this function.
+        unsafe { permission::set_memory(bbml3, range(addr, size)?, change) }?;
+        Ok(0)
+    })
+}
+
+/// The size of the cache's blocks. See `include/linux/execmem.h`.
+///
+/// # Safety
+///
+/// Always safe to call.
+#[export]
+pub unsafe extern "C" fn execmem_arch_block_size() -> usize {
+    execmem::BLOCK_SIZE
+}
+
+/// Makes memory of the cache writable. See `include/linux/execmem.h`.
+///
+/// # Safety
+///
+/// The caller must own the memory, which must be of the cache, and nobody may execute it.
+#[export]
+pub unsafe extern "C" fn execmem_arch_set_rw(ptr: *mut c_void, size: usize) -> c_int {
+    // SAFETY: By the safety requirements of this function.
+    unsafe { set_cached(ptr, size, Change::rw_nx()) }
+}
+
+/// Makes memory of the cache read-only and executable. See `include/linux/execmem.h`.
+///
+/// # Safety
+///
+/// The caller must own the memory, which must be of the cache, and nobody may write to it.
+#[export]
+pub unsafe extern "C" fn execmem_arch_set_rox(ptr: *mut c_void, size: usize) -> c_int {
+    // SAFETY: By the safety requirements of this function.
+    unsafe { set_cached(ptr, size, Change::rox()) }
+}
+
+/// Makes a block ready to be freed. See `include/linux/execmem.h`.
+///
+/// # Safety
+///
+/// `vm` must be valid, the area of a block of the cache, and nobody may use any part of it.
+#[export]
+pub unsafe extern "C" fn execmem_arch_release(vm: *mut bindings::vm_struct) -> c_int {
+    from_result(|| {
+        let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+        let vm = NonNull::new(vm).ok_or(EINVAL)?;
+        // SAFETY: By the safety requirements of this function.
+        let block = unsafe { Area::new(vm) }?;
+
+        // SAFETY: By the safety requirements of this function.
+        unsafe { permission::release(bbml3, &block) }?;
+        Ok(0)
+    })
+}
+
+/// Fills executable memory with trapping instructions. See `include/linux/execmem.h`.
+///
+/// # Safety
+///
+/// `ptr` must be aligned to an instruction and valid for writes of `size` bytes, which nobody else
+/// uses.
+#[export]
+pub unsafe extern "C" fn execmem_fill_trapping_insns(ptr: *mut c_void, size: usize) {
+    // SAFETY: By the safety requirements of this function.
+    let text = unsafe { slice::from_raw_parts_mut(ptr.cast(), size / size_of::<u32>()) };
+
+    trap::fill(text);
+    sync_icache(&text.as_ptr_range());
+}
+
+/// Makes all CPUs execute what is in memory, and not what was there before.
+///
+/// Context: interrupts enabled.
+fn sync_icache<T>(text: &Range<*const T>) {
+    // SAFETY: Cache maintenance does not change what memory holds.
+    unsafe { bindings::caches_clean_inval_pou(text.start as usize, text.end as usize) };
+    // What other CPUs have fetched already goes with a context synchronization event.
+    // SAFETY: Interrupts are enabled.
+    unsafe { bindings::kick_all_cpus_sync() };
+}
+
+/// Changes memory of the cache, and not its linear alias.
+///
+/// # Safety
+///
+/// The caller must own the memory, which must be of the cache.
+unsafe fn set_cached(ptr: *mut c_void, size: usize, change: Change) -> c_int {
+    from_result(|| {
+        let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+        let size = page_align(size).ok_or(EINVAL)?;
+
+        // SAFETY: By the safety requirements of this function.
+        unsafe { permission::set_cached(bbml3, range(ptr as usize, size)?, change) }?;
+        Ok(0)
+    })
+}
+
+/// Returns the VAs of `size` bytes from `addr`, or [`EINVAL`] if they wrap.
+fn range(addr: usize, size: usize) -> Result<Range<usize>> {
+    let start = area::untagged(addr);
+
+    Ok(start..start.checked_add(size).ok_or(EINVAL)?)
+}

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit tests: the pure parts by value, the rest by what memory really does.
+//!
+//! The live tests ask the MMU: a store through `copy_to_kernel_nofault()` succeeds where memory is
+//! writable and fails where it is not.
+
+use kernel::{
+    bindings,
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+use super::{
+    area::Area,
+    table::Bbml3, //
+};
+
+/// Returns whether a store to the word at `addr` succeeds. It stores what is there.
+fn is_writable(addr: usize) -> bool {
+    let addr = addr as *mut c_void;
+    let mut word = 0u32;
+    let buffer = (&raw mut word).cast::<c_void>();
+
+    // SAFETY: The buffer has the size given; an invalid address gives an error.
+    let read = unsafe { bindings::copy_from_kernel_nofault(buffer, addr, size_of::<u32>()) };
+    // SAFETY: As above, and what is stored was there before.
+    read == 0 && unsafe { bindings::copy_to_kernel_nofault(addr, buffer, size_of::<u32>()) } == 0
+}
+
+/// Returns the linear alias of each page of `size` bytes of a vmalloc area at `addr`.
+fn aliases(addr: usize, size: usize) -> Result<KVec<usize>> {
+    let mapping = addr..addr + size;
+    // SAFETY: The tests own the areas that they ask for.
+    let area = unsafe { Area::covering(&mapping) }?;
+    let mut aliases = KVec::new();
+
+    for run in area.alias_runs(&mapping)? {
+        for page in run.step_by(PAGE_SIZE) {
+            aliases.push(page, GFP_KERNEL)?;
+        }
+    }
+    Ok(aliases)
+}
+
+#[kunit_tests(arm64_rox_pure)]
+mod pure {
+    use super::*;
+    use crate::{
+        execmem::{
+            BLOCK_SIZE,
+            GEOMETRY, //
+        },
+        geometry::Geometry,
+        permission::Change,
+        runs::Runs,
+        trap, //
+    };
+
+    const KIB: usize = 1 << 10;
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn geometry_has_the_sizes_of_the_architecture() {
+        let sizes = |shift| Geometry::new(shift).map(|g| (g.page, g.cont_pte, g.pmd));
+
+        assert_eq!(sizes(12), Some((4 * KIB, 64 * KIB, 2 * MIB)));
+        assert_eq!(sizes(14), Some((16 * KIB, 2 * MIB, 32 * MIB)));
+        assert_eq!(sizes(16), Some((64 * KIB, 2 * MIB, 512 * MIB)));
+        assert_eq!(sizes(13), None);
+    }
+
+    #[test]
+    fn a_cache_block_is_a_leaf_with_every_page_size() {
+        for shift in [12, 14, 16] {
+            assert!(Geometry::new(shift).is_some_and(|g| g.is_leaf_size(BLOCK_SIZE)));
+        }
+        assert_eq!(GEOMETRY.page, PAGE_SIZE);
+        assert!(!GEOMETRY.is_leaf_size(BLOCK_SIZE / 2 + PAGE_SIZE));
+    }
+
+    #[test]
+    fn runs_join_what_is_contiguous() {
+        let pages = [0x1000, 0x2000, 0x3000, 0x8000, 0x7000, 0x9000, 0xa000];
+        let mut runs = Runs::new(pages.into_iter(), 0x1000);
+
+        assert_eq!(runs.next(), Some(0x1000..0x4000));
+        assert_eq!(runs.next(), Some(0x8000..0x9000));
+        assert_eq!(runs.next(), Some(0x7000..0x8000));
+        assert_eq!(runs.next(), Some(0x9000..0xb000));
+        assert_eq!(runs.next(), None);
+        assert_eq!(runs.next(), None);
+
+        assert_eq!(Runs::new([].into_iter(), 0x1000).next(), None);
+    }
+
+    #[test]
+    fn no_change_makes_memory_writable_and_executable() {
+        assert!(Change::new(bindings::PTE_WRITE, bindings::PTE_PXN).is_none());
+
+        let rox = Change::rox();
+        assert_eq!(rox.set() & (bindings::PTE_WRITE | bindings::PTE_PXN), 0);
+        assert_ne!(rox.clear() & bindings::PTE_WRITE, 0);
+
+        let rw = Change::rw_nx();
+        assert_ne!(rw.set() & bindings::PTE_PXN, 0);
+        assert_eq!(rw.clear() & bindings::PTE_PXN, 0);
+    }
+
+    #[test]
+    fn the_alias_follows_writability_alone() -> Result {
+        let alias = Change::rox().of_alias().ok_or(EINVAL)?;
+        assert_eq!(alias.set(), bindings::PTE_RDONLY);
+        assert_eq!(alias.clear(), bindings::PTE_WRITE);
+
+        let nx = Change::new(bindings::PTE_PXN, 0).ok_or(EINVAL)?;
+        assert!(nx.of_alias().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn fill_leaves_nothing_but_traps() -> Result {
+        let mut text = KVec::from_elem(0xd503201f_u32, 64, GFP_KERNEL)?;
+
+        trap::fill(&mut text);
+        // BRK #0x100, in memory order.
+        assert!(text
+            .iter()
+            .all(|insn| insn.to_ne_bytes() == [0x00, 0x20, 0x20, 0xd4]));
+        Ok(())
+    }
+}
+
+#[kunit_tests(arm64_rox_live)]
+mod live {
+    use super::*;
+    use crate::{
+        execmem::{
+            self,
+            BLOCK_SIZE, //
+        },
+        trap::TRAP, //
+    };
+
+    const MODULE_TEXT: bindings::execmem_type = bindings::execmem_type_EXECMEM_MODULE_TEXT;
+
+    /// vmalloc memory of two blocks, which the test owns.
+    struct Memory {
+        addr: usize,
+    }
+
+    impl Memory {
+        const SIZE: usize = 2 * BLOCK_SIZE;
+
+        fn new(huge: bool) -> Result<Self> {
+            // SAFETY: Allocating is always safe in a context that can sleep.
+            let ptr = unsafe {
+                if huge {
+                    bindings::vmalloc_huge_node_noprof(Self::SIZE, bindings::GFP_KERNEL, -1)
+                } else {
+                    bindings::vmalloc_noprof(Self::SIZE)
+                }
+            };
+            if ptr.is_null() {
+                return Err(ENOMEM);
+            }
+            Ok(Self { addr: ptr as usize })
+        }
+
+        fn page(&self, index: usize) -> usize {
+            self.addr + index * PAGE_SIZE
+        }
+    }
+
+    impl Drop for Memory {
+        fn drop(&mut self) {
+            // SAFETY: The memory is the test's own, and all of it is writable again.
+            unsafe { bindings::vfree(self.addr as *const c_void) };
+        }
+    }
+
+    /// Makes a range in the middle of `memory` read-only and writable again, and checks every page
+    /// and its alias each time.
+    fn check_set_memory(memory: &Memory, first: usize, count: usize) -> Result {
+        let aliases = aliases(memory.addr, Memory::SIZE)?;
+        let has_changed = |index: usize| (first..first + count).contains(&index);
+        let alias_follows = Bbml3::get().is_some();
+
+        // SAFETY: The memory is the test's own.
+        let ret = unsafe { bindings::set_memory_ro(memory.page(first), count as c_int) };
+        assert_eq!(ret, 0);
+        for (index, &alias) in aliases.iter().enumerate() {
+            assert_eq!(is_writable(memory.page(index)), !has_changed(index));
+            if alias_follows {
+                assert_eq!(is_writable(alias), !has_changed(index));
+            }
+        }
+
+        // SAFETY: As above.
+        let ret = unsafe { bindings::set_memory_rw(memory.page(first), count as c_int) };
+        assert_eq!(ret, 0);
+        for (index, &alias) in aliases.iter().enumerate() {
+            assert!(is_writable(memory.page(index)));
+            assert!(is_writable(alias));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn set_memory_changes_pages_and_no_neighbour() -> Result {
+        let memory = Memory::new(false)?;
+
+        check_set_memory(&memory, 3, 1)?;
+        check_set_memory(&memory, 1, 15)
+    }
+
+    #[test]
+    fn huge_mappings_change_where_leaves_can_be_split() -> Result {
+        let memory = Memory::new(true)?;
+        let block = BLOCK_SIZE / PAGE_SIZE;
+
+        if Bbml3::get().is_some() {
+            check_set_memory(&memory, 0, block)?;
+            check_set_memory(&memory, block - 1, 2)?;
+            return check_set_memory(&memory, 7, 1);
+        }
+        // SAFETY: The memory is the test's own.
+        let ret = unsafe { bindings::set_memory_ro(memory.page(7), 1) };
+        assert_eq!(ret, EINVAL.to_errno());
+        Ok(())
+    }
+
+    #[test]
+    fn a_released_block_is_ordinary_memory() -> Result {
+        let memory = Memory::new(true)?;
+        let aliases = aliases(memory.addr, Memory::SIZE)?;
+        let pages = (Memory::SIZE / PAGE_SIZE) as c_int;
+
+        if Bbml3::get().is_none() {
+            return Ok(());
+        }
+        // SAFETY: The memory is the test's own.
+        assert_eq!(unsafe { bindings::set_memory_rox(memory.addr, pages) }, 0);
+        for (index, &alias) in aliases.iter().enumerate() {
+            assert!(!is_writable(memory.page(index)) && !is_writable(alias));
+        }
+
+        // SAFETY: As above.
+        let vm = unsafe { bindings::find_vm_area(memory.addr as *const c_void) };
+        // SAFETY: As above, and nobody uses it.
+        assert_eq!(unsafe { crate::execmem_arch_release(vm) }, 0);
+        for (index, &alias) in aliases.iter().enumerate() {
+            assert!(is_writable(memory.page(index)) && is_writable(alias));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_range_that_leaves_its_area_is_refused() -> Result {
+        let memory = Memory::new(false)?;
+        let pages = Memory::SIZE / PAGE_SIZE;
+
+        if Bbml3::get().is_some() {
+            // SAFETY: The memory is the test's own; the call is one that fails.
+            let ret = unsafe { bindings::set_memory_ro(memory.page(1), pages as c_int) };
+            assert_eq!(ret, EINVAL.to_errno());
+            assert!(is_writable(memory.page(1)));
+        }
+        // SAFETY: As above.
+        let ret = unsafe { bindings::set_memory_ro(memory.page(1), pages as c_int + 8) };
+        assert_eq!(ret, EINVAL.to_errno());
+        assert!(is_writable(memory.page(1)));
+        Ok(())
+    }
+
+    /// Memory for module text, which the test owns.
+    struct Text {
+        addr: usize,
+    }
+
+    impl Text {
+        const SIZE: usize = 2 * PAGE_SIZE;
+
+        fn new() -> Result<Self> {
+            // SAFETY: Allocating is always safe in a context that can sleep.
+            let ptr = unsafe { bindings::execmem_alloc(MODULE_TEXT, Self::SIZE) };
+            if ptr.is_null() {
+                return Err(ENOMEM);
+            }
+            Ok(Self { addr: ptr as usize })
+        }
+
+        fn insn(&self, index: usize) -> u32 {
+            // SAFETY: The memory is the test's own, and readable.
+            unsafe { (self.addr as *const u32).add(index).read_volatile() }
+        }
+    }
+
+    impl Drop for Text {
+        fn drop(&mut self) {
+            // SAFETY: The memory is the test's own.
+            unsafe { bindings::execmem_free(self.addr as *mut c_void) };
+        }
+    }
+
+    #[test]
+    fn module_text_is_cached_where_it_can_be() {
+        // SAFETY: Reads what was set up at boot.
+        let is_rox = unsafe { bindings::execmem_is_rox(MODULE_TEXT) };
+
+        assert_eq!(is_rox, Bbml3::get().is_some() && execmem::is_wanted());
+    }
+
+    #[test]
+    fn cached_text_traps_and_its_alias_stays_read_only() -> Result {
+        // SAFETY: Reads what was set up at boot.
+        let is_rox = unsafe { bindings::execmem_is_rox(MODULE_TEXT) };
+        let text = Text::new()?;
+        let ptr = text.addr as *mut c_void;
+        let aliases = aliases(text.addr, Text::SIZE)?;
+
+        if !is_rox {
+            // As on any kernel without the cache: plain writable memory.
+            assert!(is_writable(text.addr));
+            return Ok(());
+        }
+
+        assert_eq!(text.insn(0), TRAP);
+        assert!(!is_writable(text.addr));
+        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+
+        // SAFETY: The memory is the test's own.
+        assert_eq!(unsafe { crate::execmem_arch_set_rw(ptr, Text::SIZE) }, 0);
+        assert!(is_writable(text.addr));
+        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+
+        // SAFETY: The memory is the test's own.
+        assert_eq!(unsafe { crate::execmem_arch_set_rox(ptr, Text::SIZE) }, 0);
+        assert!(!is_writable(text.addr));
+        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+        Ok(())
+    }
+
+    // An indirect call to code that has no CFI type would trap.
+    #[cfg(not(CONFIG_CFI))]
+    #[test]
+    fn text_executes_after_it_was_written() -> Result {
+        // BTI C; MOV W0, #42; RET.
+        const CODE: [u32; 3] = [0xd503245f, 0x52800540, 0xd65f03c0];
+
+        // SAFETY: Reads what was set up at boot.
+        if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
+            return Ok(());
+        }
+        let text = Text::new()?;
+        let ptr = text.addr as *mut c_void;
+
+        // SAFETY: The memory is the test's own.
+        assert_eq!(unsafe { crate::execmem_arch_set_rw(ptr, Text::SIZE) }, 0);
+        // SAFETY: The memory is the test's own, and writable.
+        unsafe { ptr.cast::<[u32; 3]>().write(CODE.map(u32::to_le)) };
+        crate::sync_icache(&(ptr.cast_const()..ptr.wrapping_byte_add(Text::SIZE).cast_const()));
+        // SAFETY: The memory is the test's own.
+        assert_eq!(unsafe { crate::execmem_arch_set_rox(ptr, Text::SIZE) }, 0);
+
+        // SAFETY: The code follows the C calling convention, and is executable.
+        let function: extern "C" fn() -> c_int = unsafe { core::mem::transmute(ptr) };
+        assert_eq!(function(), 42);
+        Ok(())
+    }
+
+    #[test]
+    fn freed_text_is_filled_with_traps() -> Result {
+        // SAFETY: Reads what was set up at boot.
+        if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
+            return Ok(());
+        }
+
+        // The first allocation keeps the block in the cache while the second is freed.
+        let keep = Text::new()?;
+        let text = Text::new()?;
+        let addr = text.addr;
+
+        // SAFETY: The memory is the test's own.
+        let ret = unsafe { crate::execmem_arch_set_rw(addr as *mut c_void, Text::SIZE) };
+        assert_eq!(ret, 0);
+        // SAFETY: The memory is the test's own, and writable.
+        unsafe { (addr as *mut u32).write_volatile(0xd503201f) };
+        drop(text);
+
+        let mut insn = 0u32;
+        // SAFETY: The buffer has the size given; an invalid address gives an error.
+        let ret = unsafe {
+            bindings::copy_from_kernel_nofault(
+                (&raw mut insn).cast(),
+                addr as *const c_void,
+                size_of::<u32>(),
+            )
+        };
+        assert_eq!(ret, 0);
+        assert_eq!(insn, TRAP);
+        assert!(!is_writable(addr));
+        drop(keep);
+        Ok(())
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What free executable memory is filled with.
+//!
+//! Writes to the memory it is given, and to nothing else; cache maintenance is the caller's.
+
+use kernel::bindings;
+
+/// `BRK #FAULT_BRK_IMM`, as a CPU fetches it.
+///
+/// Its handler always reports an error: executing it in the kernel is an Oops at its address.
+pub(crate) const TRAP: u32 = bindings::AARCH64_BREAK_FAULT;
+
+/// Fills `text` with [`TRAP`].
+pub(crate) fn fill(text: &mut [u32]) {
+    // Instructions are little-endian whatever the endianness of data, Arm ARM B2.6.
+    text.fill(TRAP.to_le());
+}
