@@ -43,5 +43,5 @@ base-update: ## ask the archive whether there is a newer linux-source-$(SERIES)
 	@lab/toolchain
 	@lab/base --update
 
-clean: ## remove what was built here; downloads and the toolchain root stay
-	rm -rf out
+clean: ## remove what was built; out/linux, downloads and the toolchain root stay
+	@[ ! -d out ] || find out -mindepth 1 -maxdepth 1 ! -name linux -exec rm -rf {} +

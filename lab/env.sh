@@ -13,6 +13,12 @@ KSRC=${KSRC:-}
 TOOLCHAIN=${TOOLCHAIN:-root}
 JOBS=${JOBS:-$(nproc)}
 
+# What a calling make, or the user's git, is set to is not for what runs here.
+unset MAKEFLAGS MFLAGS MAKELEVEL GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=commit.gpgsign GIT_CONFIG_VALUE_0=false \
+	GIT_CONFIG_KEY_1=core.hooksPath GIT_CONFIG_VALUE_1=/dev/null \
+	GIT_CONFIG_KEY_2=core.autocrlf GIT_CONFIG_VALUE_2=false
+
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 
 # die STEP-MESSAGE: every error names the script, what failed and the remedy.
@@ -37,11 +43,33 @@ need() {
 	command -v "$1" >/dev/null && return
 	command -v apt-get >/dev/null ||
 		die "'$1' is missing: install it (Debian package $2) and run this again"
+	[ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+		die "'$1' is missing, and there is no sudo: as root, run 'apt-get install $2', then this again"
 	say "installing the Debian package $2"
 	as_root apt-get install -y -q --no-install-recommends "$2" >/dev/null 2>&1 || {
 		as_root apt-get update -q >/dev/null 2>&1 || true
 		as_root apt-get install -y -q --no-install-recommends "$2" >/dev/null
 	} || die "could not install the package $2: install it by hand and run this again"
+}
+
+# debian_mirror: the mirror that this machine already uses; DEBIAN_MIRROR names another.
+debian_mirror() {
+	if [ -n "${DEBIAN_MIRROR:-}" ]; then
+		echo "$DEBIAN_MIRROR"
+		return
+	fi
+	# shellcheck disable=SC2016
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' \
+		'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
+	# Without package lists apt does not know which of its sources are Debian's.
+	[ -n "$mirror" ] || {
+		as_root apt-get update -q >/dev/null 2>&1 || :
+		# shellcheck disable=SC2016
+		mirror=$(apt-get indextargets --format '$(REPO_URI)' \
+			'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
+	}
+	[ -n "$mirror" ] || die "no Debian mirror is configured here: set DEBIAN_MIRROR=http://…/debian"
+	echo "$mirror"
 }
 
 # logged LOG CMD...: run CMD with its output in LOG, with a sign of life every
@@ -52,7 +80,7 @@ logged() {
 	mkdir -p "$(dirname "$log")"
 	"$@" >"$log" 2>&1 &
 	job=$!
-	trap 'kill $job 2>/dev/null || :; exit 130' INT TERM
+	trap 'kill $job 2>/dev/null || :; wait $job 2>/dev/null || :; exit 130' INT TERM HUP
 	log_started=$(date +%s)
 	next=10
 	while kill -0 "$job" 2>/dev/null; do
@@ -64,7 +92,7 @@ logged() {
 				"$(wc -l <"$log")" "$(tail -n 1 "$log" | tr -d '\r')" >&2
 		fi
 	done
-	trap - INT TERM
+	trap - INT TERM HUP
 	wait "$job" || {
 		status=$?
 		tail -n 15 "$log" | sed 's/^/  | /' >&2
@@ -76,5 +104,13 @@ logged() {
 locked() {
 	mkdir -p "$CACHE"
 	exec 9>"$CACHE/$1.lock"
-	flock 9
+	flock -n 9 || {
+		say "waiting for another run to finish with the cache"
+		flock 9
+	}
+}
+
+# newer A B: whether the file A exists and is newer than the file B.
+newer() {
+	[ -e "$1" ] && [ -n "$(find "$1" -newer "$2")" ]
 }

@@ -56,9 +56,19 @@ jump_to_freed() {
 
 insmod $dir/rox_freed_text.ko || fail "cannot load $dir/rox_freed_text.ko: was it built, and given with --add?"
 jump_to_freed 'text freed once'
-once=$address
-# Something else in the freed range.
+# Something else in the freed range, and then the victim where some text was before.
 modprobe loop && rmmod loop
-jump_to_freed 'text freed again'
-[ "$address" = "$once" ] && echo '# both times at the same address' ||
-	echo "# at another address than $once"
+seen=" $address " tries=0 reused=
+while [ $tries -lt 8 ]; do
+	jump_to_freed 'text freed again'
+	case $seen in
+	*" $address "*)
+		reused=1
+		break
+		;;
+	esac
+	seen="$seen$address "
+	tries=$((tries + 1))
+done
+[ -n "$reused" ] || [ "$want" = unmapped ] || fail "no range was used twice:$seen"
+echo "# used before:$seen"

@@ -1,3 +1,4 @@
 #!/bin/sh
 # Never end: lab/guest must stop this run when its time is over.
+echo '# hanging'
 while :; do sleep 1; done

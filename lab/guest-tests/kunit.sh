@@ -18,4 +18,8 @@ if [ -n "$failed" ]; then
 	echo "# failed: $failed"
 	exit 1
 fi
+grep -hE '^ +ok [0-9]' $dir/${1:-*}/results | grep -qv '# SKIP' || {
+	echo 'not ok - every test was skipped'
+	exit 1
+}
 echo "# $suites suites passed"
