@@ -14,6 +14,7 @@
 //! | ------------ | --------------------------------------------------------- | ---------------- |
 //! | [`geometry`] | page size, level, leaf size, address ranges               | nothing          |
 //! | [`dump`]     | the parser: text to regions and extents                   | nothing          |
+//! | [`same`]     | two runs of kernels that should be alike (`kpt same`)     | reads run dirs   |
 //! | [`summary`]  | counters of one region (`kpt show`)                       | nothing          |
 //! | [`diff`]     | what changed between two dumps (`kpt diff`)               | nothing          |
 //! | [`map`]      | a region as a picture (`kpt map`)                         | nothing          |
@@ -43,6 +44,7 @@ pub mod input;
 pub mod layout;
 pub mod map;
 pub mod report;
+pub mod same;
 pub mod summary;
 pub mod text;
 pub mod wx;

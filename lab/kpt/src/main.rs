@@ -14,9 +14,10 @@ use kpt::error::Error;
 use kpt::geometry::PageSize;
 use kpt::input::{self, Source};
 use kpt::report::{self, Row};
+use kpt::same::Run;
 use kpt::summary::Summary;
 use kpt::text::{Areas, TextReport};
-use kpt::{map, text, wx};
+use kpt::{map, same, text, wx};
 
 /// Reads dumps of an arm64 kernel's page tables.
 ///
@@ -86,6 +87,20 @@ enum Command {
         /// The run directories
         #[arg(required_unless_present = "recorded")]
         runs: Vec<PathBuf>,
+    },
+    /// Compare two runs of kernels that should map memory alike; exit 1 where they do not
+    ///
+    /// A run directory holds boot.dump, loaded.dump and unloaded.dump.
+    Same {
+        /// The run to compare with
+        expected: PathBuf,
+        /// The run
+        run: PathBuf,
+        /// Compare the granularity of the linear map too: for runs that do not split it
+        #[arg(long)]
+        granularity: bool,
+        #[command(flatten)]
+        pages: Pages,
     },
     /// Say where the text of each module lies; exit 1 if any .text is not in the cache
     Text {
@@ -208,6 +223,19 @@ fn run(command: Command) -> Result<Verdict, Error> {
                 report::to_markdown(&rows)
             })?;
             Ok(Verdict::Well)
+        }
+        Command::Same {
+            expected,
+            run,
+            granularity,
+            pages,
+        } => {
+            let expected = Run::read(&expected, pages.page_size)?;
+            let run = Run::read(&run, pages.page_size)?;
+            let differ = same::compare(&expected, &run, granularity);
+            let lines = differ.iter().map(|one| format!("{one}\n"));
+            input::print(&lines.collect::<String>())?;
+            Ok(differ.is_empty().into())
         }
         Command::Text {
             sections,

@@ -112,16 +112,17 @@ impl<'a> Area<'a> {
             return Err(EINVAL);
         }
         // SAFETY: By the type invariants there are that many, and they stay as they are.
-        let pages: &'a [_] = unsafe { slice::from_raw_parts(pages, count as usize) };
+        let pages: &'a [_] = unsafe { slice::from_raw_parts(pages, count) };
 
         let start = self.range().start;
         let first = (range.start - start) / PAGE_SIZE;
         let last = (range.end - start).div_ceil(PAGE_SIZE);
         let pages = pages.get(first..last).ok_or(EINVAL)?;
 
-        // SAFETY: The pages of an area are valid, and arm64 has no highmem.
-        let alias =
-            |page: *mut bindings::page| untagged(unsafe { bindings::page_address(page) } as usize);
+        let alias = |page: *mut bindings::page| {
+            // SAFETY: The pages of an area are valid, and arm64 has no highmem.
+            untagged(unsafe { bindings::page_address(page) } as usize)
+        };
         Ok(Runs::new(pages.iter().copied().map(alias), PAGE_SIZE))
     }
 }

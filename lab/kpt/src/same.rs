@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Holds one run against another that should treat memory alike, a kernel with the series
+//! against the stock one where the series must change nothing.
+//!
+//! Two runs of one kernel do not give equal dumps: stacks, and the pages behind an
+//! allocation, lie elsewhere each time, and KFENCE hides other pages. What follows from how
+//! the kernel maps memory, and not from where it happened to be, is compared.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::dump::Dump;
+use crate::error::Error;
+use crate::geometry::{Granularity, PageSize};
+use crate::input::Source;
+use crate::summary::{Counters, Summary};
+
+/// The stages of a run, in order; each has a dump.
+const STAGES: [&str; 3] = ["boot", "loaded", "unloaded"];
+
+/// A counter that two runs do not agree on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    stage: &'static str,
+    region: &'static str,
+    counter: String,
+    expected: i128,
+    found: i128,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            stage,
+            region,
+            counter,
+            expected,
+            found,
+        } = self;
+        write!(
+            f,
+            "{stage}: {region}: {counter} is {found}, and {expected} in the run to compare with"
+        )
+    }
+}
+
+/// The summaries of a run's dumps, in the order of [`STAGES`].
+#[derive(Clone, Debug)]
+pub struct Run(Vec<Summary>);
+
+impl Run {
+    /// Reads `boot.dump`, `loaded.dump` and `unloaded.dump` of a run directory.
+    pub fn read(dir: &Path, page_size: Option<PageSize>) -> Result<Self, Error> {
+        let dumps = STAGES.iter().map(|stage| {
+            let source = Source::read(&dir.join(format!("{stage}.dump")))?;
+            Ok(Summary::of(&Dump::parse(&source, page_size)?))
+        });
+        dumps.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Compares `run` with `expected`, and returns what differs:
+///
+/// - modules: every counter;
+/// - linear map and vmalloc: by how much read-only, executable and W+X memory has grown since
+///   boot, so that the sizes of the two kernel images do not matter;
+/// - linear map, with `granularity`: bytes at each granularity. That is for kernels that do
+///   not split the linear map; where they do, it depends on where pages happen to be.
+pub fn compare(expected: &Run, run: &Run, granularity: bool) -> Vec<Disagreement> {
+    let mut all = Vec::new();
+    let (Some(expected_boot), Some(boot)) = (expected.0.first(), run.0.first()) else {
+        return all;
+    };
+
+    for ((stage, expected), now) in STAGES.into_iter().zip(&expected.0).zip(&run.0) {
+        let mut check = |region, counter: String, expected, found| {
+            if expected != found {
+                all.push(Disagreement {
+                    stage,
+                    region,
+                    counter,
+                    expected,
+                    found,
+                });
+            }
+        };
+
+        let (expected_modules, modules) = (of(expected, "modules"), of(now, "modules"));
+        for ((name, expected), (_, found)) in
+            expected_modules.named().into_iter().zip(modules.named())
+        {
+            check("modules", name.to_owned(), expected.into(), found.into());
+        }
+        for region in ["linear", "vmalloc"] {
+            let expected = growth(expected_boot, expected, region);
+            for ((name, expected), (_, found)) in
+                expected.into_iter().zip(growth(boot, now, region))
+            {
+                check(region, format!("growth of {name}"), expected, found);
+            }
+        }
+        if granularity {
+            let (expected, now) = (of(expected, "linear"), of(now, "linear"));
+            for level in Granularity::ALL {
+                let expected = expected.granularity.get(level).bytes;
+                let found = now.granularity.get(level).bytes;
+                check(
+                    "linear",
+                    format!("bytes of {level}"),
+                    expected.into(),
+                    found.into(),
+                );
+            }
+        }
+    }
+    all
+}
+
+/// The counters of a region; a dump without it has nothing there.
+fn of(summary: &Summary, region: &str) -> Counters {
+    let mut regions = summary.regions.iter();
+    let found = regions.find(|candidate| candidate.name == region);
+    found
+        .map(|region| region.counters.clone())
+        .unwrap_or_default()
+}
+
+/// How much of the memory of a region became read-only, executable and W+X since boot.
+fn growth(boot: &Summary, now: &Summary, region: &str) -> [(&'static str, i128); 3] {
+    let (boot, now) = (of(boot, region), of(now, region));
+    let (boot, now) = (boot.permission_bytes, now.permission_bytes);
+    let by = |boot: u64, now: u64| i128::from(now) - i128::from(boot);
+    [
+        ("read-only bytes", by(boot.ro, now.ro)),
+        ("ROX bytes", by(boot.rox, now.rox)),
+        ("W+X bytes", by(boot.wx, now.wx)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Run {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        Run::read(&dir.join(name), None).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn a_run_is_the_same_as_itself() {
+        let stock = fixture("stock");
+        assert_eq!(compare(&stock, &stock, true), []);
+    }
+
+    #[test]
+    fn the_cache_shows_in_the_modules_region_and_the_linear_map() {
+        let differ = compare(&fixture("stock"), &fixture("ours"), true);
+        for region in ["modules", "linear"] {
+            assert!(differ.iter().any(|one| one.region == region), "{differ:?}");
+        }
+    }
+}
