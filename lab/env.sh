@@ -52,21 +52,24 @@ need() {
 	} || die "could not install the package $2: install it by hand and run this again"
 }
 
+# apt_mirror: the first mirror of Debian among apt's sources, or nothing.
+apt_mirror() {
+	# shellcheck disable=SC2016
+	apt-get indextargets --format '$(REPO_URI)' \
+		'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1
+}
+
 # debian_mirror: the mirror that this machine already uses; DEBIAN_MIRROR names another.
 debian_mirror() {
 	if [ -n "${DEBIAN_MIRROR:-}" ]; then
 		echo "$DEBIAN_MIRROR"
 		return
 	fi
-	# shellcheck disable=SC2016
-	mirror=$(apt-get indextargets --format '$(REPO_URI)' \
-		'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
+	mirror=$(apt_mirror)
 	# Without package lists apt does not know which of its sources are Debian's.
 	[ -n "$mirror" ] || {
 		as_root apt-get update -q >/dev/null 2>&1 || :
-		# shellcheck disable=SC2016
-		mirror=$(apt-get indextargets --format '$(REPO_URI)' \
-			'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1)
+		mirror=$(apt_mirror)
 	}
 	[ -n "$mirror" ] || die "no Debian mirror is configured here: set DEBIAN_MIRROR=http://…/debian"
 	echo "$mirror"
@@ -108,6 +111,11 @@ locked() {
 		say "waiting for another run to finish with the cache"
 		flock 9
 	}
+}
+
+# series_digest: what tells one state of patches/ from another.
+series_digest() {
+	cat "$TOP"/patches/[0-9]*.patch | sha256sum
 }
 
 # newer A B: whether the file A exists and is newer than the file B.
