@@ -81,7 +81,8 @@ logged() {
 	log=$1
 	shift
 	mkdir -p "$(dirname "$log")"
-	"$@" >"$log" 2>&1 &
+	# Locks stay here; and mmdebstrap's hooks need file descriptors of one digit.
+	"$@" >"$log" 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
 	job=$!
 	trap 'kill $job 2>/dev/null || :; wait $job 2>/dev/null || :; exit 130' INT TERM HUP
 	log_started=$(date +%s)
