@@ -14,6 +14,8 @@
 #include <asm/insn-def.h>
 #include <asm/pgtable-types.h>
 
+struct page;
+
 #ifdef CONFIG_ARM64_EXECMEM_ROX
 
 /* C, used by Rust. */
@@ -30,21 +32,99 @@ extern bool execmem_rox;
 bool rox_supported(void);
 
 /**
- * rox_update_leaves - change the attributes of whole leaves, and flush TLBs
- * @start:	first VA, page aligned
- * @size:	size in bytes, a multiple of the page size
- * @set_mask:	attribute bits to set
- * @clear_mask:	attribute bits to clear, before those are set
+ * rox_lock_shape - take the lock of the shape of kernel page tables
  *
- * The caller owns the permissions of the range, and has split the leaves at its
- * ends with split_kernel_leaf_mapping(); a contiguous run that the range cuts is
- * not noticed.
- *
- * Return: 0, or -EINVAL at a block that the range cuts, with what comes before
- * it changed.
+ * Who holds it may split leaves and change them. May sleep. What it protects,
+ * and who does without, is said in arch/arm64/mm/rox/lock.rs.
  */
-int rox_update_leaves(unsigned long start, unsigned long size,
-		      pgprot_t set_mask, pgprot_t clear_mask);
+void rox_lock_shape(void);
+
+/**
+ * rox_unlock_shape - release what rox_lock_shape() took
+ */
+void rox_unlock_shape(void);
+
+/**
+ * rox_is_only_cpu - whether hibernation has this CPU copy memory
+ *
+ * Return: %true if no other CPU runs, and this one has interrupts off
+ */
+bool rox_is_only_cpu(void);
+
+/**
+ * rox_top_entry - find an entry of the highest level that may have leaves
+ * @addr:	kernel VA
+ *
+ * Return: the level 1 entry for @addr, or the level 2 entry where the kernel has
+ * but two levels of tables; %NULL if no table has one
+ */
+u64 *rox_top_entry(unsigned long addr);
+
+/**
+ * rox_table - find the table that a descriptor points to
+ * @descriptor:	a table descriptor
+ *
+ * Return: the VA of its first entry, in the linear map
+ */
+u64 *rox_table(u64 descriptor);
+
+/**
+ * rox_table_address - the address of a table as descriptors hold it
+ * @table:	VA of its first entry, in the linear map
+ *
+ * Return: bits of a table descriptor
+ */
+u64 rox_table_address(const u64 *table);
+
+/**
+ * rox_alloc_table - allocate a table of kernel page tables
+ * @last_level:	whether it is one of level 3, else one of level 2
+ *
+ * May sleep.
+ *
+ * Return: the VA of its first entry, or %NULL. What the entries hold is undefined.
+ */
+u64 *rox_alloc_table(bool last_level);
+
+/**
+ * rox_free_table - free a table that no entry points to, and no walker can see
+ * @table:	as returned by rox_alloc_table()
+ */
+void rox_free_table(u64 *table);
+
+/**
+ * rox_write_upper_entry - write an entry of a table of level 1 or 2
+ * @entry:	the entry, which may be in swapper_pg_dir
+ * @descriptor:	what to write
+ */
+void rox_write_upper_entry(u64 *entry, u64 descriptor);
+
+/**
+ * rox_is_linear_map - whether an address is one of the linear map
+ * @addr:	kernel VA
+ */
+bool rox_is_linear_map(unsigned long addr);
+
+/**
+ * rox_sync_tables - make stores to page tables visible to all walkers
+ *
+ * The caller may use new valid leaves when this returns.
+ */
+void rox_sync_tables(void);
+
+/**
+ * rox_invalidate_tlb - begin to remove leaves of a range from all TLBs
+ * @start:	first VA, page aligned
+ * @end:	VA behind the last one, page aligned
+ *
+ * Follows rox_sync_tables(), and ends with rox_complete_invalidation().
+ */
+void rox_invalidate_tlb(unsigned long start, unsigned long end);
+
+/**
+ * rox_complete_invalidation - wait until invalidated leaves are no longer used
+ */
+void rox_complete_invalidation(void);
 
 /**
  * rox_pte_gp - attribute bit of guarded pages
@@ -75,15 +155,43 @@ void rox_execmem_setup(struct execmem_info *info);
  * @set_mask:	attribute bits to set
  * @clear_mask:	attribute bits to clear, before those are set
  *
- * Physically contiguous pages are changed together, and blocks of the mapping
- * that lie in the range are not split. May sleep.
+ * Physically contiguous pages are changed together, and a leaf is split only
+ * where the range cuts it, and if it has to change. May sleep.
  *
- * Return: 0; -EINVAL if the range is not part of one area of pages, or the masks
- * make memory writable and executable in one step; -ENOMEM if a leaf cannot be
- * split; -EOPNOTSUPP unless rox_supported(). On errors nothing has changed.
+ * Return: 0; -EINVAL if the range is not part of one area of pages, is not all
+ * mapped, or memory would become writable and executable; -ENOMEM if there is no
+ * memory to split a leaf; -EOPNOTSUPP unless rox_supported(). On errors
+ * permissions are as before.
  */
 int rox_change_memory(unsigned long addr, int numpages,
 		      pgprot_t set_mask, pgprot_t clear_mask);
+
+/**
+ * rox_change_linear_map - change attributes in the linear map
+ * @start:	first VA, page aligned
+ * @size:	size in bytes, a multiple of the page size
+ * @set_mask:	attribute bits to set
+ * @clear_mask:	attribute bits to clear, before those are set
+ *
+ * The caller invalidates TLBs. May sleep, but for hibernation when it copies
+ * memory.
+ *
+ * Return: as rox_change_memory()
+ */
+int rox_change_linear_map(unsigned long start, unsigned long size,
+			  pgprot_t set_mask, pgprot_t clear_mask);
+
+/**
+ * rox_reset_linear_map - make pages valid and writable in the linear map
+ * @pages:	pages that the caller owns
+ * @nr:		number of pages
+ *
+ * Needs no memory. The caller invalidates TLBs. May sleep.
+ *
+ * Return: 0; -EINVAL if a page is part of a leaf that is not all the caller's,
+ * and would have to change; -EOPNOTSUPP unless rox_supported()
+ */
+int rox_reset_linear_map(struct page **pages, unsigned int nr);
 
 #else /* CONFIG_ARM64_EXECMEM_ROX */
 
@@ -98,6 +206,17 @@ static inline void rox_execmem_setup(struct execmem_info *info)
 
 static inline int rox_change_memory(unsigned long addr, int numpages,
 				    pgprot_t set_mask, pgprot_t clear_mask)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int rox_change_linear_map(unsigned long start, unsigned long size,
+					pgprot_t set_mask, pgprot_t clear_mask)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int rox_reset_linear_map(struct page **pages, unsigned int nr)
 {
 	return -EOPNOTSUPP;
 }

@@ -2,7 +2,7 @@
 
 //! vmalloc areas, and where their pages are in the linear map.
 //!
-//! Reads `struct vm_struct`; changes nothing.
+//! Reads `struct vm_struct`; changes no permission.
 
 use core::{
     marker::PhantomData,
@@ -79,11 +79,6 @@ impl<'a> Area<'a> {
         unsafe { (*self.vm.as_ptr()).flags & flag as usize != 0 }
     }
 
-    /// Returns whether `vfree()` resets the permissions of the linear alias, page by page.
-    pub(crate) fn is_reset_when_freed(&self) -> bool {
-        self.has(bindings::VM_FLUSH_RESET_PERMS)
-    }
-
     /// Returns the VAs of the area, without its guard page.
     pub(crate) fn range(&self) -> Range<usize> {
         let guard = match self.has(bindings::VM_NO_GUARD) {
@@ -105,7 +100,7 @@ impl<'a> Area<'a> {
     pub(crate) fn alias_runs(
         &self,
         range: &Range<usize>,
-    ) -> Result<Runs<impl Iterator<Item = usize> + 'a>> {
+    ) -> Result<Runs<impl Iterator<Item = usize> + Clone + 'a>> {
         // SAFETY: Valid by the type invariants.
         let (pages, count) = unsafe { ((*self.vm.as_ptr()).pages, (*self.vm.as_ptr()).nr_pages) };
         if pages.is_null() {
@@ -119,12 +114,32 @@ impl<'a> Area<'a> {
         let last = (range.end - start).div_ceil(PAGE_SIZE);
         let pages = pages.get(first..last).ok_or(EINVAL)?;
 
-        let alias = |page: *mut bindings::page| {
-            // SAFETY: The pages of an area are valid, and arm64 has no highmem.
-            untagged(unsafe { bindings::page_address(page) } as usize)
-        };
-        Ok(Runs::new(pages.iter().copied().map(alias), PAGE_SIZE))
+        // SAFETY: The pages of an area are valid.
+        Ok(unsafe { alias_runs(pages) })
     }
+}
+
+/// Returns the linear aliases of `pages` as physically contiguous runs.
+///
+/// # Safety
+///
+/// The pages are valid.
+pub(crate) unsafe fn alias_runs(
+    pages: &[*mut bindings::page],
+) -> Runs<impl Iterator<Item = usize> + Clone + '_> {
+    let alias = |&page: &*mut bindings::page| {
+        // SAFETY: By the safety requirements of this function; and arm64 has no highmem.
+        untagged(unsafe { bindings::page_address(page) } as usize)
+    };
+    Runs::new(pages.iter().map(alias), PAGE_SIZE)
+}
+
+/// Gets rid of mappings that vmalloc has not unmapped yet, and of what TLBs hold of them.
+///
+/// Context: may sleep.
+pub(crate) fn unmap_stale() {
+    // SAFETY: By the contract of this function.
+    unsafe { bindings::vm_unmap_aliases() };
 }
 
 /// Returns a kernel VA without the tag that KASAN may have put into its top byte.

@@ -11,7 +11,7 @@ use kernel::{
 
 use super::{
     geometry::Geometry,
-    table::Bbml3, //
+    lock::Bbml3, //
 };
 
 /// The geometry of this kernel.

@@ -5,39 +5,92 @@
 //! Pure: uses `core` alone and takes the page size as a value, so that all three geometries can be
 //! tested on any machine.
 
-/// What a translation granule's last two levels map, in bytes.
+/// A level of translation tables whose entries may be leaves, named after the kernel's type of
+/// such an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Level 1.
+    Pud,
+    /// Level 2.
+    Pmd,
+    /// Level 3, the last one.
+    Pte,
+}
+
+impl Level {
+    /// Returns the level that a table descriptor of this level points to.
+    ///
+    /// Only entries of levels 1 and 2 can be table descriptors.
+    pub(crate) const fn next(self) -> Self {
+        match self {
+            Self::Pud => Self::Pmd,
+            Self::Pmd | Self::Pte => Self::Pte,
+        }
+    }
+}
+
+/// A translation granule: what its tables hold, and what their entries map.
 ///
-/// Arm ARM (DDI 0487) D8.2 gives the sizes of pages and blocks, D8.7.1 the contiguous ones.
+/// All sizes are in bytes, and powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
-    /// A page: a level 3 leaf.
-    pub(crate) page: usize,
-    /// A contiguous run of level 3 leaves.
-    pub(crate) cont_pte: usize,
-    /// A block: a level 2 leaf.
-    pub(crate) pmd: usize,
+    page_shift: usize,
 }
 
 impl Geometry {
     /// Returns the geometry of kernels with pages of `1 << page_shift` bytes, or [`None`] if the
     /// architecture has none.
     pub(crate) const fn new(page_shift: usize) -> Option<Self> {
-        let cont_shift = match page_shift {
-            12 => 4,
-            14 => 7,
-            16 => 5,
-            _ => return None,
-        };
-        Some(Self {
-            page: 1 << page_shift,
-            cont_pte: 1 << (page_shift + cont_shift),
-            // A table is one page of 8-byte descriptors.
-            pmd: 1 << (page_shift + page_shift - 3),
-        })
+        match page_shift {
+            12 | 14 | 16 => Some(Self { page_shift }),
+            _ => None,
+        }
     }
 
-    /// Returns whether an aligned range of `size` bytes is mapped by one leaf or contiguous run.
+    /// Returns the number of entries of a table, which is one page of 8-byte descriptors.
+    pub(crate) const fn entries(&self) -> usize {
+        1 << (self.page_shift - 3)
+    }
+
+    /// Returns the size of a page, which is what an entry of the last level maps.
+    pub(crate) const fn page(&self) -> usize {
+        self.size(Level::Pte)
+    }
+
+    /// Returns what one entry of `level` maps. Arm ARM (DDI 0487) D8.2.
+    pub(crate) const fn size(&self, level: Level) -> usize {
+        let levels_below = match level {
+            Level::Pud => 2,
+            Level::Pmd => 1,
+            Level::Pte => 0,
+        };
+        1 << (self.page_shift + levels_below * (self.page_shift - 3))
+    }
+
+    /// Returns how many entries of `level` form a contiguous run, 1 where there are none: the
+    /// kernel has none of level 1. Arm ARM D8.7.1.
+    pub(crate) const fn run(&self, level: Level) -> usize {
+        match (self.page_shift, level) {
+            (_, Level::Pud) => 1,
+            (12, _) => 16,
+            (14, Level::Pte) => 128,
+            _ => 32,
+        }
+    }
+
+    /// Returns what a contiguous run of entries of `level` maps.
+    pub(crate) const fn run_size(&self, level: Level) -> usize {
+        self.size(level) * self.run(level)
+    }
+
+    /// Returns the index of the entry for `addr` in its table of `level`.
+    pub(crate) const fn index(&self, level: Level, addr: usize) -> usize {
+        addr / self.size(level) % self.entries()
+    }
+
+    /// Returns whether an aligned range of `size` bytes is mapped by one leaf or contiguous run of
+    /// the last two levels.
     pub(crate) const fn is_leaf_size(&self, size: usize) -> bool {
-        size == self.page || size == self.cont_pte || size == self.pmd
+        size == self.page() || size == self.run_size(Level::Pte) || size == self.size(Level::Pmd)
     }
 }

@@ -3,15 +3,18 @@
 //! What a `set_memory_*()` call or the ROX cache changes: which mapping, which runs, in which
 //! order.
 //!
-//! Every change has two parts. The first splits leaves where the range cuts them, and may fail for
-//! want of memory; permissions are then as before. The second changes whole leaves and cannot
-//! fail.
+//! Every change has two parts, under one hold of the lock. The first looks at all leaves, and
+//! splits those that the range cuts; it may fail, and permissions are then as before. The second
+//! changes whole leaves, and ends with one invalidation of what TLBs hold of them.
 //!
-//! The linear alias changes before the mapping, so that memory is read-only there when it becomes
-//! executable here. Only a block that leaves the cache goes the other way: it stops being
-//! executable, and then its alias becomes writable. Each step ends with its TLB invalidation.
+//! Memory is read-only everywhere, for TLBs too, before it becomes executable: the linear alias
+//! changes before the mapping does. A block that leaves the cache goes the other way: it stops
+//! being executable, and then its alias becomes writable.
 
-use core::ops::Range;
+use core::{
+    iter,
+    ops::Range, //
+};
 
 use kernel::{
     bindings,
@@ -19,91 +22,75 @@ use kernel::{
 };
 
 use super::{
-    area::Area,
-    table::{
+    area::{
         self,
-        Bbml3, //
+        Area, //
+    },
+    descriptor::Change,
+    lock::{
+        Bbml3,
+        MayChange,
+        OnlyCpu,
+        ShapeLock, //
+    },
+    table::KernelTables,
+    walk::{
+        self,
+        Changed, //
     }, //
 };
 
-const RDONLY: u64 = bindings::PTE_RDONLY;
-const WRITE: u64 = bindings::PTE_WRITE;
-const PXN: u64 = bindings::PTE_PXN;
-
-/// A change of the attributes of a leaf: bits that are cleared, then bits that are set.
-///
-/// # Invariants
-///
-/// It does not itself make a leaf both writable and executable. Whether the leaf already is one of
-/// the two is up to who changes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
-    set: u64,
-    clear: u64,
+impl From<walk::Error> for Error {
+    fn from(error: walk::Error) -> Self {
+        match error {
+            walk::Error::Invalid => EINVAL,
+            walk::Error::NoMemory => ENOMEM,
+        }
+    }
 }
 
-impl Change {
-    /// Returns the change with these masks, or [`None`] if it made a leaf writable and executable.
-    pub(crate) fn new(set: u64, clear: u64) -> Option<Self> {
-        if set & WRITE != 0 && clear & PXN != 0 {
-            return None;
-        }
-        // INVARIANT: Checked above.
-        Some(Self { set, clear })
-    }
+/// A range of kernel VAs, and the change that it gets.
+type Part = (Range<usize>, Change);
 
-    /// To read-only and executable.
-    ///
-    /// Until the TLB invalidation is done a CPU may use the permission from before. Only the owner
-    /// of the memory can, and it has stopped to write.
-    pub(crate) fn rox() -> Self {
-        // INVARIANT: Not writable.
-        Self {
-            set: RDONLY | table::maybe_guarded(),
-            clear: WRITE | PXN,
-        }
+/// Makes sure that [`change`] can't fail for any of `parts`.
+///
+/// # Errors
+///
+/// [`EINVAL`] if a part is not all mapped, or would become writable and executable; [`ENOMEM`] if
+/// there is no memory to split a leaf. Permissions are as before.
+fn prepare(
+    tables: &mut KernelTables<ShapeLock>,
+    parts: impl Iterator<Item = Part> + Clone,
+) -> Result {
+    for (range, change) in parts.clone() {
+        walk::check(tables, &range, change)?;
     }
+    for (range, change) in parts {
+        walk::split(tables, &range, change)?;
+    }
+    Ok(())
+}
 
-    /// To writable and not executable, with the same remark as for [`Self::rox`].
-    pub(crate) fn rw_nx() -> Self {
-        // INVARIANT: Not executable.
-        Self {
-            set: WRITE | PXN,
-            clear: RDONLY | table::maybe_guarded(),
-        }
-    }
+/// Changes `parts`, and invalidates what TLBs hold of them.
+///
+/// # Errors
+///
+/// [`EINVAL`] if a part was not prepared.
+fn change<R: MayChange>(
+    tables: &mut KernelTables<R>,
+    parts: impl Iterator<Item = Part> + Clone,
+) -> Result {
+    let mut changed = Changed::Nothing;
 
-    /// To valid and writable, as memory in the linear map is by default.
-    pub(crate) fn linear_map_default() -> Self {
-        // INVARIANT: Executability does not change.
-        Self {
-            set: table::valid() | WRITE,
-            clear: bindings::PTE_PRESENT_INVALID | RDONLY,
-        }
+    for (range, change) in parts.clone() {
+        changed = changed.max(walk::apply(tables, &range, change)?);
     }
-
-    /// Bits that the change sets, after clearing those of [`Self::clear`].
-    pub(crate) fn set(&self) -> u64 {
-        self.set
+    match changed {
+        Changed::Nothing => {}
+        Changed::Invalid => tables.sync(),
+        Changed::Valid => tables.invalidate(parts.map(|(range, _)| range)),
     }
-
-    /// Bits that the change clears.
-    pub(crate) fn clear(&self) -> u64 {
-        self.clear
-    }
-
-    /// Returns what the linear alias has to change, if anything: it follows whether memory is
-    /// writable, and is never executable.
-    pub(crate) fn of_alias(&self) -> Option<Self> {
-        if (self.set | self.clear) & RDONLY == 0 {
-            return None;
-        }
-        // INVARIANT: Executability does not change.
-        Some(Self {
-            set: self.set & (RDONLY | WRITE),
-            clear: self.clear & (RDONLY | WRITE),
-        })
-    }
+    Ok(())
 }
 
 /// Changes the permission of `mapping`, a part of a vmalloc area, and that of its linear alias.
@@ -113,85 +100,192 @@ impl Change {
 /// # Errors
 ///
 /// Permissions are as before after each of them: [`EINVAL`] if `mapping` is not part of one area,
-/// or has no pages where the alias has to change; [`ENOMEM`] if there is no memory to split a leaf.
+/// has no pages where the alias has to change, or would become writable and executable; [`ENOMEM`]
+/// if there is no memory to split a leaf.
 ///
 /// # Safety
 ///
 /// The caller owns the area that `mapping` is a part of.
-pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, change: Change) -> Result {
+pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, to: Change) -> Result {
     // SAFETY: By the safety requirements of this function.
     let area = unsafe { Area::covering(&mapping) }?;
     if mapping.is_empty() {
         return Ok(());
     }
 
-    let alias = change.of_alias();
-    table::split(bbml3, &mapping)?;
-    if alias.is_some() {
-        for run in area.alias_runs(&mapping)? {
-            table::split(bbml3, &run)?;
-            // What vfree() does with single pages later must not fail.
-            if area.is_reset_when_freed() {
-                table::split_blocks(bbml3, &run)?;
-            }
-        }
-    }
-
-    if let Some(alias) = alias {
-        for run in area.alias_runs(&mapping)? {
-            // SAFETY: Who owns the area owns its pages.
-            unsafe { table::change(bbml3, &run, alias) }?;
-        }
-    }
+    let aliases = match to.of_alias() {
+        Some(to) => Some(area.alias_runs(&mapping)?.map(move |run| (run, to))),
+        None => None,
+    };
+    let aliases = aliases.into_iter().flatten();
+    let mapping = iter::once((mapping, to));
     // Mappings that were unmapped lazily may be left of these pages, with other permissions.
-    table::unmap_stale_aliases();
-    // SAFETY: By the safety requirements of this function.
-    unsafe { table::change(bbml3, &mapping, change) }
+    area::unmap_stale();
+
+    let both = Iterator::chain(aliases.clone(), mapping.clone());
+    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    prepare(&mut tables, both.clone())?;
+    if to.allows_execution() {
+        change(&mut tables, aliases)?;
+        change(&mut tables, mapping)
+    } else {
+        change(&mut tables, both)
+    }
 }
 
-/// Changes the permission of `mapping`, memory in the ROX cache, and leaves the linear alias
-/// alone: it stays read-only from the block's entry into the cache to its [`release`].
+/// Changes leaves of `range`, a part of the linear map, and leaves the invalidation of TLBs to the
+/// caller.
+///
+/// Context: may sleep, unless the system is about to (see [`OnlyCpu`]).
+///
+/// # Errors
+///
+/// As of [`set_memory`]. Permissions are as before after each of them.
+///
+/// # Safety
+///
+/// The caller owns the memory that `range` maps.
+pub(crate) unsafe fn set_linear_map(bbml3: Bbml3, range: Range<usize>, to: Change) -> Result {
+    if let Some(right) = OnlyCpu::get() {
+        let mut tables = KernelTables::new(right);
+        walk::apply(&mut tables, &range, to)?;
+        tables.sync();
+        return Ok(());
+    }
+
+    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    prepare(&mut tables, iter::once((range.clone(), to)))?;
+    walk::apply(&mut tables, &range, to)?;
+    tables.sync();
+    Ok(())
+}
+
+/// Makes the linear aliases of an area's pages valid and writable, and leaves the invalidation of
+/// TLBs to the caller.
+///
+/// Only leaves that are not so change. Who made them different has split them off, so that
+/// nothing here needs memory.
 ///
 /// Context: may sleep.
 ///
 /// # Errors
 ///
-/// [`ENOMEM`] if there is no memory to split a leaf. Permissions are then as before.
+/// [`EINVAL`] if somebody else's memory is in a leaf that would have to change.
+///
+/// # Safety
+///
+/// The caller owns the pages.
+pub(crate) unsafe fn reset_linear_map(
+    bbml3: Bbml3,
+    runs: impl Iterator<Item = Range<usize>>,
+) -> Result {
+    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+
+    for run in runs {
+        walk::apply(&mut tables, &run, linear_map_default())?;
+    }
+    tables.sync();
+    Ok(())
+}
+
+/// Changes the permission of `mapping`, memory in the ROX cache, and leaves the linear alias
+/// alone: it stays read-only from [`populate`] to [`release`].
+///
+/// Context: may sleep.
+///
+/// # Errors
+///
+/// [`EINVAL`] if `mapping` is not memory in the cache.
 ///
 /// # Safety
 ///
 /// The caller owns `mapping`.
-pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, change: Change) -> Result {
-    table::split(bbml3, &mapping)?;
-    // SAFETY: By the safety requirements of this function.
-    unsafe { table::change(bbml3, &mapping, change) }
+pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change) -> Result {
+    let mut tables = KernelTables::of_cache(ShapeLock::lock(bbml3));
+    let mapping = iter::once((mapping, to));
+
+    prepare(&mut tables, mapping.clone())?;
+    change(&mut tables, mapping)
 }
 
-/// Takes `block` out of the rules of the ROX cache, so that it can be freed: no longer executable,
-/// and then its linear alias writable again.
+/// Makes `block` one of the ROX cache: read-only and executable, its linear alias read-only, and
+/// with a table in the reserve for each leaf that is as large as one.
 ///
 /// Context: may sleep.
 ///
 /// # Errors
 ///
-/// [`ENOMEM`] if there is no memory to split the linear alias. The block is then as before.
+/// [`ENOMEM`] if there is no memory for a table. The block is then as before.
+///
+/// # Safety
+///
+/// The caller owns `block`, which is filled with trapping instructions.
+pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>) -> Result {
+    let mapping = block.range();
+    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    let wanted = walk::count_blocks(&mut tables, &mapping, |_| true)?;
+    let mut reserved = 0;
+
+    while reserved < wanted && tables.deposit().is_ok() {
+        reserved += 1;
+    }
+    drop(tables);
+
+    let result = if reserved == wanted {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { set_memory(bbml3, mapping, rox()) }
+    } else {
+        Err(ENOMEM)
+    };
+    if result.is_err() {
+        let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+        (0..reserved).for_each(|_| tables.withdraw());
+    }
+    result
+}
+
+/// Undoes [`populate`], so that `block` can be freed: no longer executable, and then its linear
+/// alias writable again. A block that was not populated is left as it is.
+///
+/// Context: may sleep.
+///
+/// # Errors
+///
+/// [`EINVAL`] if the leaves are not those of a block. The block is then kept.
 ///
 /// # Safety
 ///
 /// The caller owns `block`, and nobody uses any part of it.
 pub(crate) unsafe fn release(bbml3: Bbml3, block: &Area<'_>) -> Result {
     let mapping = block.range();
+    let aliases = block.alias_runs(&mapping)?;
+    let aliases = aliases.map(|run| (run, linear_map_default()));
+    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
 
-    for run in block.alias_runs(&mapping)? {
-        table::split(bbml3, &run)?;
-    }
-
-    // The leaves of an area end where it ends.
-    // SAFETY: By the safety requirements of this function.
-    unsafe { table::change(bbml3, &mapping, Change::rw_nx()) }?;
-    for run in block.alias_runs(&mapping)? {
-        // SAFETY: Who owns the area owns its pages.
-        unsafe { table::change(bbml3, &run, Change::linear_map_default()) }?;
-    }
+    let reserved = walk::count_blocks(&mut tables, &mapping, |leaf| leaf.is_executable())?;
+    change(&mut tables, iter::once((mapping, rw_nx())))?;
+    change(&mut tables, aliases)?;
+    (0..reserved).for_each(|_| tables.withdraw());
     Ok(())
+}
+
+/// To read-only and executable, with guarded pages (FEAT_BTI) if the kernel uses them.
+pub(crate) fn rox() -> Change {
+    Change::rox(maybe_guarded())
+}
+
+/// To writable and not executable, the opposite of [`rox`].
+pub(crate) fn rw_nx() -> Change {
+    Change::rw_nx(maybe_guarded())
+}
+
+/// To valid and writable, as memory in the linear map is by default.
+fn linear_map_default() -> Change {
+    // SAFETY: Reads a variable that does not change after boot.
+    Change::linear_map_default(unsafe { bindings::rox_pte_valid() })
+}
+
+fn maybe_guarded() -> u64 {
+    // SAFETY: Reads a CPU capability.
+    unsafe { bindings::rox_pte_gp() }
 }

@@ -8,14 +8,17 @@
 //!
 //! This file holds the functions that C calls; nothing else here is visible to it.
 //!
-//! - `geometry`, `runs`: sizes of leaves; pages to contiguous runs. Pure.
-//! - `trap`: what free memory is filled with. Pure.
+//! - `geometry`, `descriptor`: sizes of leaves; descriptors as values. Pure.
+//! - `walk`: splits and changes leaves, of tables that it knows by a trait. Pure.
+//! - `runs`: pages to contiguous runs. `trap`: what free memory is filled with. Pure.
+//! - `lock`: who may change page tables, and when. The protocol is there.
+//! - `table`: the live tables. `reserve`: tables kept for blocks of the cache.
 //! - `area`: vmalloc areas and the linear aliases of their pages.
-//! - `table`: splits and changes live leaves.
 //! - `permission`: what a call changes, and in which order.
 //! - `execmem`: ranges and block size.
 //!
-//! `unsafe` is where C is called: here, in `area` and in `table`; elsewhere it passes contracts on.
+//! `unsafe` is where C is called: here, in `area`, `lock`, `table` and `reserve`; elsewhere it
+//! passes contracts on.
 //!
 //! C header: [`arch/arm64/include/asm/rox.h`](srctree/arch/arm64/include/asm/rox.h)
 
@@ -36,18 +39,22 @@ use kernel::{
 };
 
 mod area;
+mod descriptor;
 mod execmem;
 mod geometry;
+mod lock;
 mod permission;
+mod reserve;
 mod runs;
 mod table;
 #[cfg(CONFIG_ARM64_EXECMEM_ROX_KUNIT_TEST)]
 mod tests;
 mod trap;
+mod walk;
 
 use area::Area;
-use permission::Change;
-use table::Bbml3;
+use descriptor::Change;
+use lock::Bbml3;
 
 #[allow(dead_code)]
 const __LOG_PREFIX: &[u8] = b"rox\0";
@@ -91,6 +98,52 @@ pub unsafe extern "C" fn rox_change_memory(
     })
 }
 
+/// Changes attributes in the linear map. See the header.
+///
+/// # Safety
+///
+/// The caller must own the memory that the range maps.
+#[export]
+pub unsafe extern "C" fn rox_change_linear_map(
+    start: usize,
+    size: usize,
+    set_mask: bindings::pgprot_t,
+    clear_mask: bindings::pgprot_t,
+) -> c_int {
+    from_result(|| {
+        let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+        let change = Change::new(set_mask.pgprot, clear_mask.pgprot).ok_or(EINVAL)?;
+
+        // SAFETY: By the safety requirements of this function.
+        unsafe { permission::set_linear_map(bbml3, range(start, size)?, change) }?;
+        Ok(0)
+    })
+}
+
+/// Makes pages valid and writable in the linear map. See the header.
+///
+/// # Safety
+///
+/// `pages` must be `nr` valid pages that the caller owns, or anything if `nr` is 0.
+#[export]
+pub unsafe extern "C" fn rox_reset_linear_map(
+    pages: *mut *mut bindings::page,
+    nr: c_uint,
+) -> c_int {
+    from_result(|| {
+        let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+        if nr == 0 {
+            return Ok(0);
+        }
+        // SAFETY: By the safety requirements of this function.
+        let pages = unsafe { slice::from_raw_parts(pages, nr as usize) };
+
+        // SAFETY: By the safety requirements of this function.
+        unsafe { permission::reset_linear_map(bbml3, area::alias_runs(pages)) }?;
+        Ok(0)
+    })
+}
+
 /// The size of the cache's blocks. See `include/linux/execmem.h`.
 ///
 /// # Safety
@@ -109,7 +162,7 @@ pub unsafe extern "C" fn execmem_arch_block_size() -> usize {
 #[export]
 pub unsafe extern "C" fn execmem_arch_set_rw(ptr: *mut c_void, size: usize) -> c_int {
     // SAFETY: By the safety requirements of this function.
-    unsafe { set_cached(ptr, size, Change::rw_nx()) }
+    unsafe { set_cached(ptr, size, permission::rw_nx()) }
 }
 
 /// Makes memory of the cache read-only and executable. See `include/linux/execmem.h`.
@@ -120,7 +173,25 @@ pub unsafe extern "C" fn execmem_arch_set_rw(ptr: *mut c_void, size: usize) -> c
 #[export]
 pub unsafe extern "C" fn execmem_arch_set_rox(ptr: *mut c_void, size: usize) -> c_int {
     // SAFETY: By the safety requirements of this function.
-    unsafe { set_cached(ptr, size, Change::rox()) }
+    unsafe { set_cached(ptr, size, permission::rox()) }
+}
+
+/// Makes a block one of the cache. See `include/linux/execmem.h`.
+///
+/// # Safety
+///
+/// `vm` must be valid, the area of memory that the caller owns, filled with trapping instructions.
+#[export]
+pub unsafe extern "C" fn execmem_arch_populate(vm: *mut bindings::vm_struct) -> c_int {
+    from_result(|| {
+        let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+        // SAFETY: By the safety requirements of this function.
+        let block = unsafe { block(vm) }?;
+
+        // SAFETY: By the safety requirements of this function.
+        unsafe { permission::populate(bbml3, &block) }?;
+        Ok(0)
+    })
 }
 
 /// Makes a block ready to be freed. See `include/linux/execmem.h`.
@@ -132,9 +203,8 @@ pub unsafe extern "C" fn execmem_arch_set_rox(ptr: *mut c_void, size: usize) -> 
 pub unsafe extern "C" fn execmem_arch_release(vm: *mut bindings::vm_struct) -> c_int {
     from_result(|| {
         let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
-        let vm = NonNull::new(vm).ok_or(EINVAL)?;
         // SAFETY: By the safety requirements of this function.
-        let block = unsafe { Area::new(vm) }?;
+        let block = unsafe { block(vm) }?;
 
         // SAFETY: By the safety requirements of this function.
         unsafe { permission::release(bbml3, &block) }?;
@@ -184,9 +254,22 @@ unsafe fn set_cached(ptr: *mut c_void, size: usize, change: Change) -> c_int {
     })
 }
 
-/// Returns the VAs of `size` bytes from `addr`, or [`EINVAL`] if they wrap.
+/// Returns the area `vm`, or [`EINVAL`] if it can't be a block.
+///
+/// # Safety
+///
+/// As of [`Area::new`].
+unsafe fn block<'a>(vm: *mut bindings::vm_struct) -> Result<Area<'a>> {
+    // SAFETY: By the safety requirements of this function.
+    unsafe { Area::new(NonNull::new(vm).ok_or(EINVAL)?) }
+}
+
+/// Returns the VAs of `size` bytes from `addr`, or [`EINVAL`] if they are not pages, or wrap.
 fn range(addr: usize, size: usize) -> Result<Range<usize>> {
     let start = area::untagged(addr);
 
+    if (start | size) % PAGE_SIZE != 0 {
+        return Err(EINVAL);
+    }
     Ok(start..start.checked_add(size).ok_or(EINVAL)?)
 }

@@ -10,6 +10,7 @@ use core::ops::Range;
 /// long as they are contiguous.
 ///
 /// Pages that are contiguous in the linear map are contiguous in physical memory.
+#[derive(Clone)]
 pub(crate) struct Runs<I> {
     pages: I,
     page_size: usize,

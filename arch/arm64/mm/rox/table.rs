@@ -1,114 +1,232 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Live kernel page tables: splitting leaves, and changing the attributes of whole leaves.
+//! The live page tables of the kernel.
 //!
-//! Everybody who changes the permissions of a part of a leaf splits it first. So whoever finds a
-//! contiguous run to split finds one that nobody changes meanwhile, and after a split the leaves of
-//! the range belong to the owner of the range alone. Nothing makes leaves larger again.
-//!
-//! The only file that changes live tables. Each function demands a [`Bbml3`], because each may
-//! find a leaf that has to become smaller while CPUs use it.
-//!
-//! # Context
-//!
-//! Process context; [`split`] takes `pgtable_split_lock` and may sleep. The caller owns the
-//! permissions of the range: nobody else changes them at the same time.
+//! The only file that touches them. What it is asked to do with them is in `walk`; who may ask is
+//! in `lock`.
 
-use core::ops::Range;
+use core::{
+    mem::ManuallyDrop,
+    ops::Range, //
+};
 
 use kernel::{
     bindings,
-    error::to_result,
-    prelude::*, //
+    build_assert::static_assert,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
 use super::{
+    descriptor::{
+        self,
+        Descriptor, //
+    },
     execmem::GEOMETRY,
-    permission::Change, //
+    geometry::{
+        Geometry,
+        Level, //
+    },
+    lock::{
+        MayChange,
+        ShapeLock, //
+    },
+    reserve,
+    walk::{
+        Shape,
+        Tables, //
+    }, //
 };
 
-/// Proof that kernel leaves may change size while they are live, and that the linear map is mapped
-/// with leaves that do: FEAT_BBML3 on all CPUs, and `rodata=on`.
+static_assert!(descriptor::RDONLY == bindings::PTE_RDONLY);
+static_assert!(descriptor::WRITE == bindings::PTE_WRITE);
+static_assert!(descriptor::PXN == bindings::PTE_PXN);
+static_assert!(descriptor::PRESENT_INVALID == bindings::PTE_PRESENT_INVALID);
+
+/// A table that no entry points to. It is freed when it is dropped.
+///
+/// # Invariants
+///
+/// The address of a page that was allocated for a table, which nobody else uses.
+pub(super) struct Table(*mut u64);
+
+impl Table {
+    /// Allocates a table of `level`.
+    ///
+    /// Context: may sleep.
+    pub(super) fn new(level: Level) -> Option<Self> {
+        // SAFETY: May sleep, by the contract of this function.
+        let table = unsafe { bindings::rox_alloc_table(level == Level::Pte) };
+
+        // INVARIANT: It was just allocated.
+        (!table.is_null()).then_some(Self(table))
+    }
+
+    /// Returns the address, and leaves the table to the caller.
+    pub(super) fn into_raw(self) -> *mut u64 {
+        ManuallyDrop::new(self).0
+    }
+
+    /// Wraps a table again.
+    ///
+    /// # Safety
+    ///
+    /// `table` came from [`Self::into_raw`], and no entry points to it.
+    pub(super) unsafe fn from_raw(table: *mut u64) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self(table)
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: Nobody else uses it by the type invariants.
+        unsafe { bindings::rox_free_table(self.0) };
+    }
+}
+
+/// The kernel's page tables, and the right to change them.
+pub(crate) struct KernelTables<R> {
+    right: R,
+    /// Whether tables for splits come from the reserve.
+    uses_reserve: bool,
+}
+
+impl<R: MayChange> KernelTables<R> {
+    /// Wraps the right.
+    pub(crate) fn new(right: R) -> Self {
+        Self {
+            right,
+            uses_reserve: false,
+        }
+    }
+
+    /// Makes what was written visible to all walkers, this CPU's included.
+    pub(crate) fn sync(&mut self) {
+        // SAFETY: Barriers alone.
+        unsafe { bindings::rox_sync_tables() };
+    }
+
+    /// Removes leaves in each of `ranges` from all TLBs, after what was written is visible.
+    pub(crate) fn invalidate(&mut self, ranges: impl Iterator<Item = Range<usize>>) {
+        self.sync();
+        for range in ranges {
+            // SAFETY: TLBs can be emptied at any time.
+            unsafe { bindings::rox_invalidate_tlb(range.start, range.end) };
+        }
+        // SAFETY: Barriers alone.
+        unsafe { bindings::rox_complete_invalidation() };
+    }
+}
+
+impl KernelTables<ShapeLock> {
+    /// Wraps the right, for changes in memory of the ROX cache: splits take tables from the
+    /// reserve.
+    pub(crate) fn of_cache(right: ShapeLock) -> Self {
+        Self {
+            right,
+            uses_reserve: true,
+        }
+    }
+
+    /// Puts a table into the reserve.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] if there is no memory for one.
+    pub(crate) fn deposit(&mut self) -> Result {
+        reserve::put(&mut self.right, Table::new(Level::Pte).ok_or(ENOMEM)?);
+        Ok(())
+    }
+
+    /// Frees a table of the reserve, if it has one.
+    pub(crate) fn withdraw(&mut self) {
+        reserve::take(&mut self.right);
+    }
+}
+
+/// An entry of a table that is part of the kernel's page tables, or will be.
+///
+/// # Invariants
+///
+/// The table is not freed as long as the entry can be asked for: see `walk`, which looks only at
+/// tables that map the memory of its caller.
 #[derive(Clone, Copy)]
-pub(crate) struct Bbml3(());
+pub(crate) struct Entry(*mut u64);
 
-impl Bbml3 {
-    /// Returns the proof, or [`None`] on machines and command lines where there is none, and early
-    /// in boot, before all CPUs have been looked at.
-    pub(crate) fn get() -> Option<Self> {
-        // SAFETY: Reads variables that do not change after boot.
-        unsafe { bindings::rox_supported() }.then_some(Self(()))
+impl<R: MayChange> Tables for KernelTables<R> {
+    type Entry = Entry;
+
+    // With two levels of tables the kernel has none of level 1.
+    const TOP: Level = match bindings::CONFIG_PGTABLE_LEVELS {
+        2 => Level::Pmd,
+        _ => Level::Pud,
+    };
+
+    const GEOMETRY: Geometry = GEOMETRY;
+
+    fn top(&self, addr: usize) -> Option<Entry> {
+        // SAFETY: Tables above are never freed.
+        let entry = unsafe { bindings::rox_top_entry(addr) };
+
+        // INVARIANT: As above.
+        (!entry.is_null()).then_some(Entry(entry))
+    }
+
+    fn first(&self, descriptor: Descriptor) -> Entry {
+        // INVARIANT: By the contract of `Tables` this is a table that an entry points to.
+        // SAFETY: Converts an address.
+        Entry(unsafe { bindings::rox_table(descriptor.bits()) })
+    }
+
+    fn at(&self, entry: Entry, offset: isize) -> Entry {
+        // INVARIANT: By the contract of `Tables` this is an entry of the same table.
+        Entry(entry.0.wrapping_offset(offset))
+    }
+
+    fn read(&self, entry: Entry) -> Descriptor {
+        // SAFETY: Valid by the type invariants. All other accesses are atomic: the kernel's by
+        // READ_ONCE() and WRITE_ONCE(), and the MMU's.
+        let entry = unsafe { Atomic::from_ptr(entry.0) };
+        Descriptor::from_bits(entry.load(Relaxed))
+    }
+
+    fn write(&mut self, entry: Entry, level: Level, descriptor: Descriptor) {
+        if level == Level::Pte {
+            // SAFETY: As for `read()`. `self` is the right to change it.
+            let entry = unsafe { Atomic::from_ptr(entry.0) };
+            entry.store(descriptor.bits(), Relaxed);
+        } else {
+            // It may be in the top table, which is read-only.
+            // SAFETY: As above.
+            unsafe { bindings::rox_write_upper_entry(entry.0, descriptor.bits()) };
+        }
     }
 }
 
-/// Splits the leaves that contain the ends of `range`, so that leaves lie inside or outside of it.
-///
-/// `range` is one of page-aligned kernel VAs. Permissions stay as they are.
-///
-/// # Errors
-///
-/// [`ENOMEM`] if there is no memory for a page table. Leaves may then have been split in vain.
-pub(crate) fn split(_: Bbml3, range: &Range<usize>) -> Result {
-    // SAFETY: The token proves that leaves may be split while they are live. The function takes
-    // the lock that serialises splits, and permissions stay as they are.
-    to_result(unsafe { bindings::split_kernel_leaf_mapping(range.start, range.end) })
-}
+impl Shape for KernelTables<ShapeLock> {
+    fn allocate(&mut self, level: Level) -> Option<(Entry, u64)> {
+        let reserved = match level {
+            Level::Pte if self.uses_reserve => reserve::take(&mut self.right),
+            _ => None,
+        };
+        let table = reserved.or_else(|| Table::new(level))?;
+        // SAFETY: Converts an address.
+        let address = unsafe { bindings::rox_table_address(table.0) };
 
-/// Applies `change` to all leaves of `range`, and invalidates what TLBs hold of it.
-///
-/// # Errors
-///
-/// [`EINVAL`] if `range` cuts a leaf, which [`split`] rules out.
-///
-/// # Safety
-///
-/// The caller owns the permissions of `range`, and nobody relies on those that `change` takes away.
-pub(crate) unsafe fn change(_: Bbml3, range: &Range<usize>, change: Change) -> Result {
-    let mask = |pgprot| bindings::pgprot_t { pgprot };
-
-    // SAFETY: By the safety requirements of this function.
-    to_result(unsafe {
-        bindings::rox_update_leaves(
-            range.start,
-            range.end - range.start,
-            mask(change.set()),
-            mask(change.clear()),
-        )
-    })
-}
-
-/// Splits blocks in `range`, so that changing single pages of it never needs a page table.
-///
-/// `range` is one of page-aligned kernel VAs.
-///
-/// # Errors
-///
-/// [`ENOMEM`] if there is no memory for a page table.
-pub(crate) fn split_blocks(bbml3: Bbml3, range: &Range<usize>) -> Result {
-    let mut start = range.start;
-
-    while start < range.end {
-        // To split one page off is to split the block that it is in.
-        split(bbml3, &(start..start + GEOMETRY.page))?;
-        start = (start / GEOMETRY.pmd + 1) * GEOMETRY.pmd;
+        // INVARIANT: The table becomes part of the kernel's page tables, and is not freed.
+        Some((Entry(table.into_raw()), address))
     }
-    Ok(())
-}
 
-/// Gets rid of mappings that vmalloc has not unmapped yet, and of what TLBs hold of them.
-pub(crate) fn unmap_stale_aliases() {
-    // SAFETY: The caller can sleep, as everywhere in this file.
-    unsafe { bindings::vm_unmap_aliases() };
-}
+    fn publish(&mut self) {
+        self.sync();
+    }
 
-/// Returns the attribute bit of guarded pages (FEAT_BTI), or 0 if the kernel does not use it.
-pub(crate) fn maybe_guarded() -> u64 {
-    // SAFETY: Reads a CPU capability.
-    unsafe { bindings::rox_pte_gp() }
-}
-
-/// Returns the attribute bits of a leaf that is valid in the kernel.
-pub(crate) fn valid() -> u64 {
-    // SAFETY: Reads a variable that does not change after boot.
-    unsafe { bindings::rox_pte_valid() }
+    fn may_execute(&self, addr: usize) -> bool {
+        // SAFETY: Compares an address.
+        !unsafe { bindings::rox_is_linear_map(addr) }
+    }
 }

@@ -13,7 +13,12 @@ use kernel::{
 
 use super::{
     area::Area,
-    table::Bbml3, //
+    lock::{
+        Bbml3,
+        ShapeLock, //
+    },
+    table::KernelTables,
+    walk, //
 };
 
 /// Returns whether a store to the word at `addr` succeeds. It stores what is there.
@@ -43,30 +48,80 @@ fn aliases(addr: usize, size: usize) -> Result<KVec<usize>> {
     Ok(aliases)
 }
 
+/// Returns how many level 2 leaves map `size` bytes at `addr`.
+fn blocks(addr: usize, size: usize) -> Result<usize> {
+    let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+
+    Ok(walk::count_blocks(
+        &mut tables,
+        &(addr..addr + size),
+        |_| true,
+    )?)
+}
+
 #[kunit_tests(arm64_rox_pure)]
 mod pure {
     use super::*;
     use crate::{
+        descriptor::{
+            self,
+            Change,
+            Descriptor,
+            Kind,
+            Leaf, //
+        },
         execmem::{
             BLOCK_SIZE,
             GEOMETRY, //
         },
-        geometry::Geometry,
-        permission::Change,
+        geometry::{
+            Geometry,
+            Level, //
+        },
+        permission,
         runs::Runs,
         trap, //
     };
 
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
+    const GIB: usize = 1 << 30;
+
+    /// A valid, writable leaf of the kernel's data, as its PA, its type, and the access flag.
+    fn leaf(level: Level, address: u64) -> Option<Leaf> {
+        let kind = if level == Level::Pte { 3 } else { 1 };
+        let bits = address | kind | 1 << 10 | descriptor::WRITE | descriptor::PXN;
+
+        match Descriptor::from_bits(bits).kind(level) {
+            Kind::Leaf(leaf) => Some(leaf),
+            _ => None,
+        }
+    }
 
     #[test]
     fn geometry_has_the_sizes_of_the_architecture() {
-        let sizes = |shift| Geometry::new(shift).map(|g| (g.page, g.cont_pte, g.pmd));
+        let sizes = |shift| {
+            Geometry::new(shift).map(|g| {
+                (
+                    g.page(),
+                    g.run_size(Level::Pte),
+                    g.size(Level::Pmd),
+                    g.run_size(Level::Pmd),
+                    g.size(Level::Pud),
+                )
+            })
+        };
 
-        assert_eq!(sizes(12), Some((4 * KIB, 64 * KIB, 2 * MIB)));
-        assert_eq!(sizes(14), Some((16 * KIB, 2 * MIB, 32 * MIB)));
-        assert_eq!(sizes(16), Some((64 * KIB, 2 * MIB, 512 * MIB)));
+        assert_eq!(sizes(12), Some((4 * KIB, 64 * KIB, 2 * MIB, 32 * MIB, GIB)));
+        assert_eq!(
+            sizes(14),
+            Some((16 * KIB, 2 * MIB, 32 * MIB, GIB, 64 * GIB))
+        );
+        assert_eq!(
+            sizes(16),
+            Some((64 * KIB, 2 * MIB, 512 * MIB, 16 * GIB, 4096 * GIB))
+        );
         assert_eq!(sizes(13), None);
     }
 
@@ -75,8 +130,66 @@ mod pure {
         for shift in [12, 14, 16] {
             assert!(Geometry::new(shift).is_some_and(|g| g.is_leaf_size(BLOCK_SIZE)));
         }
-        assert_eq!(GEOMETRY.page, PAGE_SIZE);
+        assert_eq!(GEOMETRY.page(), PAGE_SIZE);
         assert!(!GEOMETRY.is_leaf_size(BLOCK_SIZE / 2 + PAGE_SIZE));
+    }
+
+    #[test]
+    fn descriptors_are_told_apart() {
+        let kind = |bits, level| match Descriptor::from_bits(bits).kind(level) {
+            Kind::Hole => 'h',
+            Kind::Table => 't',
+            Kind::Leaf(_) => 'l',
+        };
+
+        assert_eq!(kind(0, Level::Pmd), 'h');
+        assert_eq!(kind(3, Level::Pmd), 't');
+        assert_eq!(kind(1, Level::Pmd), 'l');
+        assert_eq!(kind(3, Level::Pte), 'l');
+        // Not valid, but present: a block, and a page.
+        assert_eq!(kind(descriptor::PRESENT_INVALID, Level::Pud), 'l');
+        assert_eq!(kind(descriptor::PRESENT_INVALID | 2, Level::Pte), 'l');
+    }
+
+    #[test]
+    fn parts_of_a_block_map_what_the_block_maps() -> Result {
+        let address = 0x4000_0000;
+        let block = leaf(Level::Pmd, address).ok_or(EINVAL)?;
+
+        for shift in [12, 14, 16] {
+            let geometry = Geometry::new(shift).ok_or(EINVAL)?;
+            for index in [0, 1, geometry.entries() - 1] {
+                let offset = (index << shift) as u64;
+                let page = leaf(Level::Pte, address + offset).ok_or(EINVAL)?;
+                let part = block.part(index, &geometry);
+
+                assert!(part.is_contiguous());
+                assert_eq!(part.unit(&geometry), geometry.run_size(Level::Pte));
+                assert!(part.alone() == page);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn no_leaf_is_writable_and_executable() -> Result {
+        let data = leaf(Level::Pte, 0).ok_or(EINVAL)?;
+        let x = Change::new(0, descriptor::PXN).ok_or(EINVAL)?;
+        let rw = Change::new(descriptor::WRITE, descriptor::RDONLY).ok_or(EINVAL)?;
+
+        assert!(data.with(x).is_none());
+        let text = data.with(permission::rox()).ok_or(EINVAL)?;
+        assert!(text.is_executable() && !text.is_writable());
+        assert!(text.with(rw).is_none());
+        let data = text.with(permission::rw_nx()).ok_or(EINVAL)?;
+        assert!(!data.is_executable() && data.is_writable());
+        Ok(())
+    }
+
+    #[test]
+    fn a_change_leaves_the_size_alone() {
+        assert!(Change::new(1 << 52, 0).is_none());
+        assert!(Change::new(0, 1 << 1).is_none());
     }
 
     #[test]
@@ -95,25 +208,11 @@ mod pure {
     }
 
     #[test]
-    fn no_change_makes_memory_writable_and_executable() {
-        assert!(Change::new(bindings::PTE_WRITE, bindings::PTE_PXN).is_none());
-
-        let rox = Change::rox();
-        assert_eq!(rox.set() & (bindings::PTE_WRITE | bindings::PTE_PXN), 0);
-        assert_ne!(rox.clear() & bindings::PTE_WRITE, 0);
-
-        let rw = Change::rw_nx();
-        assert_ne!(rw.set() & bindings::PTE_PXN, 0);
-        assert_eq!(rw.clear() & bindings::PTE_PXN, 0);
-    }
-
-    #[test]
     fn the_alias_follows_writability_alone() -> Result {
-        let alias = Change::rox().of_alias().ok_or(EINVAL)?;
-        assert_eq!(alias.set(), bindings::PTE_RDONLY);
-        assert_eq!(alias.clear(), bindings::PTE_WRITE);
+        let ro = Change::new(descriptor::RDONLY, descriptor::WRITE);
+        assert!(permission::rox().of_alias() == ro);
 
-        let nx = Change::new(bindings::PTE_PXN, 0).ok_or(EINVAL)?;
+        let nx = Change::new(descriptor::PXN, 0).ok_or(EINVAL)?;
         assert!(nx.of_alias().is_none());
         Ok(())
     }
@@ -231,22 +330,61 @@ mod live {
     }
 
     #[test]
-    fn a_released_block_is_ordinary_memory() -> Result {
+    fn what_is_as_asked_is_not_split() -> Result {
         let memory = Memory::new(true)?;
-        let aliases = aliases(memory.addr, Memory::SIZE)?;
         let pages = (Memory::SIZE / PAGE_SIZE) as c_int;
 
         if Bbml3::get().is_none() {
             return Ok(());
         }
+        let whole = blocks(memory.addr, Memory::SIZE)?;
         // SAFETY: The memory is the test's own.
-        assert_eq!(unsafe { bindings::set_memory_rox(memory.addr, pages) }, 0);
+        assert_eq!(unsafe { bindings::set_memory_rw(memory.page(3), 1) }, 0);
+        assert_eq!(blocks(memory.addr, Memory::SIZE)?, whole);
+
+        // SAFETY: As above.
+        assert_eq!(unsafe { bindings::set_memory_ro(memory.addr, pages) }, 0);
+        // SAFETY: As above.
+        assert_eq!(unsafe { bindings::set_memory_ro(memory.page(3), 1) }, 0);
+        assert_eq!(blocks(memory.addr, Memory::SIZE)?, whole);
+
+        // SAFETY: As above.
+        assert_eq!(unsafe { bindings::set_memory_rw(memory.page(3), 1) }, 0);
+        assert_eq!(blocks(memory.addr, Memory::SIZE)?, whole.saturating_sub(1));
+        // SAFETY: As above.
+        assert_eq!(unsafe { bindings::set_memory_rw(memory.addr, pages) }, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn writable_memory_does_not_become_executable() -> Result {
+        let memory = Memory::new(false)?;
+
+        if Bbml3::get().is_some() {
+            // SAFETY: The memory is the test's own; the call is one that fails.
+            let ret = unsafe { bindings::set_memory_x(memory.page(1), 2) };
+            assert_eq!(ret, EINVAL.to_errno());
+        }
+        assert!(is_writable(memory.page(1)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_released_block_is_ordinary_memory() -> Result {
+        let memory = Memory::new(true)?;
+        let aliases = aliases(memory.addr, Memory::SIZE)?;
+
+        if Bbml3::get().is_none() {
+            return Ok(());
+        }
+        // SAFETY: The memory is the test's own.
+        let vm = unsafe { bindings::find_vm_area(memory.addr as *const c_void) };
+        // SAFETY: As above.
+        assert_eq!(unsafe { crate::execmem_arch_populate(vm) }, 0);
         for (index, &alias) in aliases.iter().enumerate() {
             assert!(!is_writable(memory.page(index)) && !is_writable(alias));
         }
 
-        // SAFETY: As above.
-        let vm = unsafe { bindings::find_vm_area(memory.addr as *const c_void) };
         // SAFETY: As above, and nobody uses it.
         assert_eq!(unsafe { crate::execmem_arch_release(vm) }, 0);
         for (index, &alias) in aliases.iter().enumerate() {

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A descriptor of a translation table as a value: what it is, and what it can be changed to.
+//!
+//! Bits are those of stage 1 descriptors, Arm ARM (DDI 0487) D8.3. A change that would make a leaf
+//! writable and executable has no result.
+//!
+//! Pure: uses `core` alone and touches no table.
+
+use super::geometry::{
+    Geometry,
+    Level, //
+};
+
+/// The descriptor is used by translation.
+pub(crate) const VALID: u64 = 1 << 0;
+/// Of valid descriptors: a table, or a page of the last level, and not a block.
+const TABLE_OR_PAGE: u64 = 1 << 1;
+/// AP\[2\].
+pub(crate) const RDONLY: u64 = 1 << 7;
+/// The access flag.
+const AF: u64 = 1 << 10;
+/// Linux: what is not valid maps something all the same. The bit is nG in valid descriptors.
+pub(crate) const PRESENT_INVALID: u64 = 1 << 11;
+/// DBM, which Linux sets in all leaves that may be written.
+pub(crate) const WRITE: u64 = 1 << 51;
+/// The leaf is one of a contiguous run.
+const CONTIGUOUS: u64 = 1 << 52;
+/// The kernel does not execute what the leaf maps.
+pub(crate) const PXN: u64 = 1 << 53;
+/// Of tables: as [`PXN`] in all leaves below.
+const PXN_TABLE: u64 = 1 << 59;
+/// Of tables: user space executes nothing below.
+const UXN_TABLE: u64 = 1 << 60;
+
+/// A change of the attributes of a leaf: bits that are cleared, then bits that are set.
+///
+/// # Invariants
+///
+/// It does not touch the bits that say how large the leaf is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    set: u64,
+    clear: u64,
+}
+
+impl Change {
+    /// Returns the change with these masks, or [`None`] if it would change what a descriptor is.
+    pub(crate) const fn new(set: u64, clear: u64) -> Option<Self> {
+        if (set | clear) & (TABLE_OR_PAGE | CONTIGUOUS) != 0 {
+            return None;
+        }
+        // INVARIANT: Checked above.
+        Some(Self { set, clear })
+    }
+
+    /// To read-only and executable. `guarded` is the bit of guarded pages (FEAT_BTI), or 0.
+    pub(crate) const fn rox(guarded: u64) -> Self {
+        // INVARIANT: Permissions alone.
+        Self {
+            set: RDONLY | guarded,
+            clear: WRITE | PXN,
+        }
+    }
+
+    /// To writable and not executable, the opposite of [`Self::rox`].
+    pub(crate) const fn rw_nx(guarded: u64) -> Self {
+        // INVARIANT: Permissions alone.
+        Self {
+            set: WRITE | PXN,
+            clear: RDONLY | guarded,
+        }
+    }
+
+    /// To valid and writable, as memory in the linear map is by default. `valid` are the bits of a
+    /// valid leaf of the kernel.
+    pub(crate) const fn linear_map_default(valid: u64) -> Self {
+        // INVARIANT: Permissions and validity alone.
+        Self {
+            set: valid | WRITE,
+            clear: PRESENT_INVALID | RDONLY,
+        }
+    }
+
+    /// Returns what the linear alias has to change, if anything: it follows whether memory is
+    /// writable, and is never executable.
+    pub(crate) const fn of_alias(&self) -> Option<Self> {
+        if (self.set | self.clear) & RDONLY == 0 {
+            return None;
+        }
+        // INVARIANT: Permissions alone.
+        Some(Self {
+            set: self.set & (RDONLY | WRITE),
+            clear: self.clear & (RDONLY | WRITE),
+        })
+    }
+
+    /// Returns whether the change lets the kernel execute.
+    pub(crate) const fn allows_execution(&self) -> bool {
+        self.clear & PXN != 0
+    }
+}
+
+/// An entry of a translation table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptor(u64);
+
+/// What a [`Descriptor`] is at its level.
+pub(crate) enum Kind {
+    /// Nothing is mapped.
+    Hole,
+    /// It points to a table of the next level.
+    Table,
+    /// It maps memory, or would if it were valid.
+    Leaf(Leaf),
+}
+
+impl Descriptor {
+    /// Wraps `bits` as they are in a table.
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Returns the descriptor of a table. `address` is the table's PA as descriptors hold it; if
+    /// `pxn`, the kernel executes nothing of what the table maps.
+    pub(crate) const fn table(address: u64, pxn: bool) -> Self {
+        let pxn = if pxn { PXN_TABLE } else { 0 };
+        Self(address | pxn | UXN_TABLE | AF | TABLE_OR_PAGE | VALID)
+    }
+
+    /// Returns the bits as they are in a table.
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Returns what the descriptor is in a table of `level`.
+    pub(crate) fn kind(self, level: Level) -> Kind {
+        if level != Level::Pte && self.0 & (TABLE_OR_PAGE | VALID) == TABLE_OR_PAGE | VALID {
+            Kind::Table
+        } else if self.0 & (VALID | PRESENT_INVALID) == 0 {
+            Kind::Hole
+        } else {
+            // INVARIANT: Neither a table nor a hole.
+            Kind::Leaf(Leaf {
+                bits: self.0,
+                level,
+            })
+        }
+    }
+}
+
+/// A descriptor that maps memory: a page, a block, or one of a contiguous run.
+///
+/// # Invariants
+///
+/// `bits` are those of a leaf in a table of `level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leaf {
+    bits: u64,
+    level: Level,
+}
+
+impl Leaf {
+    /// Returns the leaf as an entry of a table.
+    pub(crate) const fn descriptor(self) -> Descriptor {
+        Descriptor(self.bits)
+    }
+
+    /// Returns the level of the table that the leaf is in.
+    pub(crate) const fn level(self) -> Level {
+        self.level
+    }
+
+    /// Returns whether the leaf is one of a contiguous run.
+    pub(crate) const fn is_contiguous(self) -> bool {
+        self.bits & CONTIGUOUS != 0
+    }
+
+    /// Returns whether translation uses the leaf, so that TLBs may hold it.
+    pub(crate) const fn is_valid(self) -> bool {
+        self.bits & VALID != 0
+    }
+
+    /// Returns whether the kernel may write to what the leaf maps.
+    pub(crate) const fn is_writable(self) -> bool {
+        self.bits & RDONLY == 0 || self.bits & WRITE != 0
+    }
+
+    /// Returns whether the kernel may execute what the leaf maps.
+    pub(crate) const fn is_executable(self) -> bool {
+        self.bits & PXN == 0
+    }
+
+    /// Returns the size in bytes, and the alignment, of what has to be changed together: the
+    /// leaf, or the contiguous run that it is one of.
+    pub(crate) const fn unit(self, geometry: &Geometry) -> usize {
+        if self.is_contiguous() {
+            geometry.run_size(self.level)
+        } else {
+            geometry.size(self.level)
+        }
+    }
+
+    /// Returns the leaf after `change`, or [`None`] if that were one that is both writable and
+    /// executable, or no leaf at all.
+    pub(crate) fn with(self, change: Change) -> Option<Self> {
+        // INVARIANT: The bits that say what a descriptor is stay; that it is present is checked.
+        let leaf = Self {
+            bits: self.bits & !change.clear | change.set,
+            ..self
+        };
+        let is_present = leaf.bits & (VALID | PRESENT_INVALID) != 0;
+        (is_present && !(leaf.is_writable() && leaf.is_executable())).then_some(leaf)
+    }
+
+    /// Returns the leaf as one that is not of a contiguous run.
+    pub(crate) const fn alone(self) -> Self {
+        // INVARIANT: What else it is stays.
+        Self {
+            bits: self.bits & !CONTIGUOUS,
+            ..self
+        }
+    }
+
+    /// Returns leaf `index` of those of the next level, all of contiguous runs, that together map
+    /// what this block maps.
+    pub(crate) const fn part(self, index: usize, geometry: &Geometry) -> Self {
+        let level = self.level.next();
+        let page = match level {
+            Level::Pte => TABLE_OR_PAGE,
+            Level::Pmd | Level::Pud => 0,
+        };
+        // A block is aligned to its size, so that an offset in it has its bits for itself.
+        let offset = (index * geometry.size(level)) as u64;
+        // INVARIANT: The type of a leaf is set as the next level has it; validity stays.
+        Self {
+            bits: self.bits | offset | page | CONTIGUOUS,
+            level,
+        }
+    }
+}

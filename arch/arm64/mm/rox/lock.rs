@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who may change the shape of kernel page tables, and the permissions in them.
+//!
+//! # The protocol
+//!
+//! One mutex, `pgtable_split_lock`, is held over the whole of a change: the look at the leaves, the
+//! split of those that the range cuts, the stores, and the invalidation of TLBs. So nobody who
+//! holds it ever sees a leaf change its size, and what one CPU reads from an entry and writes back
+//! is still what the entry holds. When the mutex is free, no contiguous run has leaves with
+//! different attributes, and TLBs hold nothing that the tables do not say, but for what callers of
+//! the `_noflush` functions have not invalidated yet.
+//!
+//! A reader-writer lock would let changes of permissions run side by side. A mutex is enough: every
+//! such change took it before, for the split, and what is added is a walk through the range.
+//!
+//! # Who takes it
+//!
+//! All who can sleep: `set_memory_*()`, `set_direct_map_*()`, `vfree()` of memory whose
+//! permissions it resets, the ROX cache, secretmem, realms (`set_memory_encrypted()` and
+//! `_decrypted()`), kexec (crash kernel memory), and KFENCE when it makes pages of its pool, late.
+//! Taking it asserts that the caller can sleep.
+//!
+//! # Who does not, and why that is safe
+//!
+//! - KFENCE flips single pages of its pool in atomic context. The pool is mapped by pages from
+//!   before its first use, nobody else changes its permissions, and nobody splits or joins leaves
+//!   of it.
+//! - debug_pagealloc flips pages in atomic context. With it the linear map is mapped by pages
+//!   and there is no [`Bbml3`], so that nothing here runs.
+//! - Hibernation makes a page valid, copies it, and makes it invalid again, with interrupts off on
+//!   the only CPU. The page was made invalid by itself, so it is a leaf by itself; see
+//!   [`OnlyCpu`]. Who holds the mutex while it is preempted sees the page as it was.
+//! - Boot, before all CPUs were looked at: there is no [`Bbml3`] yet, and one CPU.
+//! - vmalloc maps and unmaps areas under its own locks. It frees a table only if no area has pages
+//!   in it; a walk looks at no table but those that map the range of its caller.
+//! - Memory hotplug changes the linear map of memory that is offline, which nobody owns.
+//! - Who reads: `vmalloc_to_page()`, `kernel_page_present()`, ptdump and perf read each entry once,
+//!   and an entry is a table or a leaf of the right memory at any time. Nothing here frees a table
+//!   that an entry has pointed to.
+
+use kernel::{
+    bindings,
+    types::NotThreadSafe, //
+};
+
+/// Proof that kernel leaves may change size while they are live, and that the linear map is mapped
+/// with leaves that do: FEAT_BBML3 on all CPUs, and `rodata=on`.
+#[derive(Clone, Copy)]
+pub(crate) struct Bbml3(());
+
+impl Bbml3 {
+    /// Returns the proof, or [`None`] on machines and command lines where there is none, and early
+    /// in boot, before all CPUs have been looked at.
+    pub(crate) fn get() -> Option<Self> {
+        // SAFETY: Reads variables that do not change after boot.
+        unsafe { bindings::rox_supported() }.then_some(Self(()))
+    }
+}
+
+/// The right to change leaves of kernel page tables: their permissions.
+pub(crate) trait MayChange {}
+
+/// The right to change the shape of kernel page tables too: `pgtable_split_lock` is held.
+pub(crate) struct ShapeLock(NotThreadSafe);
+
+impl ShapeLock {
+    /// Takes the lock.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn lock(_: Bbml3) -> Self {
+        // SAFETY: All functions that take the lock drop it before they return, so that it is not
+        // held here.
+        unsafe { bindings::rox_lock_shape() };
+        Self(NotThreadSafe)
+    }
+}
+
+impl Drop for ShapeLock {
+    fn drop(&mut self) {
+        // SAFETY: It is held, by this thread.
+        unsafe { bindings::rox_unlock_shape() };
+    }
+}
+
+impl MayChange for ShapeLock {}
+
+/// The right to change permissions of pages while the machine sleeps: no other CPU runs, and this
+/// one has interrupts off.
+pub(crate) struct OnlyCpu(NotThreadSafe);
+
+impl OnlyCpu {
+    /// Returns the right, in the part of hibernation that copies memory.
+    pub(crate) fn get() -> Option<Self> {
+        // SAFETY: Reads the state of the system and of this CPU.
+        unsafe { bindings::rox_is_only_cpu() }.then_some(Self(NotThreadSafe))
+    }
+}
+
+impl MayChange for OnlyCpu {}

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Walks through translation tables: splits the leaves that a range cuts, and changes the
+//! attributes of whole leaves.
+//!
+//! Knows tables only by the traits [`Tables`] and [`Shape`], so that the code that changes the live
+//! kernel's tables also runs on modelled ones.
+//!
+//! Pure: uses `core` alone.
+
+use core::ops::Range;
+
+use super::{
+    descriptor::{
+        Change,
+        Descriptor,
+        Kind,
+        Leaf, //
+    },
+    geometry::{
+        Geometry,
+        Level, //
+    }, //
+};
+
+/// Translation tables that can be read, and whose leaves can be changed.
+pub(crate) trait Tables {
+    /// Where an entry of a table is.
+    type Entry: Copy;
+
+    /// The highest level that has leaves.
+    const TOP: Level;
+
+    /// The sizes of leaves and tables.
+    const GEOMETRY: Geometry;
+
+    /// Returns the entry of level [`Self::TOP`] for `addr`, if there is a table that has it.
+    fn top(&self, addr: usize) -> Option<Self::Entry>;
+
+    /// Returns the first entry of the table that `descriptor` points to.
+    fn first(&self, descriptor: Descriptor) -> Self::Entry;
+
+    /// Returns the entry that is `offset` entries from `entry`, in the same table.
+    fn at(&self, entry: Self::Entry, offset: isize) -> Self::Entry;
+
+    /// Reads an entry, once.
+    fn read(&self, entry: Self::Entry) -> Descriptor;
+
+    /// Writes an entry of `level` in one store.
+    fn write(&mut self, entry: Self::Entry, level: Level, descriptor: Descriptor);
+}
+
+/// Tables whose leaves can be made smaller while they are used.
+pub(crate) trait Shape: Tables {
+    /// Returns the first entry of a new table of `level`, and its PA as descriptors hold it, or
+    /// [`None`] if there is no memory for one.
+    fn allocate(&mut self, level: Level) -> Option<(Self::Entry, u64)>;
+
+    /// Makes what was written visible to walkers before what is written next.
+    fn publish(&mut self);
+
+    /// Returns whether the kernel may ever execute what is mapped near `addr`.
+    fn may_execute(&self, addr: usize) -> bool;
+}
+
+/// Why a range cannot be changed. Its permissions are as they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Error {
+    /// Not all of it is mapped, or a leaf would become writable and executable.
+    Invalid,
+    /// There is no memory for a table.
+    NoMemory,
+}
+
+/// What changing a range did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Changed {
+    /// All leaves were so already.
+    Nothing,
+    /// Only leaves that were not valid, which no TLB holds.
+    Invalid,
+    /// Leaves that TLBs may hold as they were.
+    Valid,
+}
+
+/// Calls `f` with each leaf in `range`, in the order of addresses: its VA, its entry, and itself.
+fn for_each_leaf<T: Tables>(
+    tables: &mut T,
+    range: &Range<usize>,
+    mut f: impl FnMut(&mut T, usize, T::Entry, Leaf) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut addr = range.start;
+
+    while addr < range.end {
+        let mut level = T::TOP;
+        let mut entry = tables.top(addr).ok_or(Error::Invalid)?;
+        let mut leaf = loop {
+            let descriptor = tables.read(entry);
+            match descriptor.kind(level) {
+                Kind::Hole => return Err(Error::Invalid),
+                Kind::Leaf(leaf) => break leaf,
+                Kind::Table => {
+                    level = level.next();
+                    let index = T::GEOMETRY.index(level, addr);
+                    entry = tables.at(tables.first(descriptor), index as isize);
+                }
+            }
+        };
+
+        // The leaves that follow in the same table need no walk from the top.
+        loop {
+            let size = T::GEOMETRY.size(level);
+            let start = addr & !(size - 1);
+            f(tables, start, entry, leaf)?;
+            addr = start + size;
+
+            if addr >= range.end || level == T::TOP || T::GEOMETRY.index(level, addr) == 0 {
+                break;
+            }
+            entry = tables.at(entry, 1);
+            let Kind::Leaf(next) = tables.read(entry).kind(level) else {
+                break;
+            };
+            leaf = next;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that `change` can be made in all of `range`, whose ends are aligned to pages.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if it can't.
+pub(crate) fn check<T: Tables>(
+    tables: &mut T,
+    range: &Range<usize>,
+    change: Change,
+) -> Result<(), Error> {
+    for_each_leaf(tables, range, |_, _, _, leaf| {
+        leaf.with(change).map(|_| ()).ok_or(Error::Invalid)
+    })
+}
+
+/// Splits leaves that `range` cuts and that `change` would change, into leaves as large as can be.
+///
+/// # Errors
+///
+/// [`Error::NoMemory`] if there is no memory for a table. Leaves may have been split then.
+pub(crate) fn split<T: Shape>(
+    tables: &mut T,
+    range: &Range<usize>,
+    change: Change,
+) -> Result<(), Error> {
+    split_at(tables, range.start, change)?;
+    split_at(tables, range.end, change)
+}
+
+/// Splits what `change` would change and maps both sides of `addr`.
+///
+/// Does not look at a table unless that table maps both sides of `addr`: one that maps what is
+/// behind a range alone may be freed by those who own that.
+fn split_at<T: Shape>(tables: &mut T, addr: usize, change: Change) -> Result<(), Error> {
+    let geometry = T::GEOMETRY;
+    let is_aligned = |size: usize| addr & (size - 1) == 0;
+    let mut level = T::TOP;
+
+    if is_aligned(geometry.run_size(level)) {
+        return Ok(());
+    }
+    let Some(mut entry) = tables.top(addr) else {
+        return Ok(());
+    };
+    loop {
+        let mut descriptor = tables.read(entry);
+        match descriptor.kind(level) {
+            Kind::Hole => return Ok(()),
+            Kind::Leaf(leaf) if leaf.with(change) == Some(leaf) => return Ok(()),
+            Kind::Leaf(leaf) => {
+                if leaf.is_contiguous() {
+                    let position = geometry.index(level, addr) % geometry.run(level);
+                    split_run(tables, tables.at(entry, -(position as isize)), level);
+                }
+                if is_aligned(geometry.size(level)) {
+                    return Ok(());
+                }
+                descriptor = split_block(tables, entry, leaf, addr)?;
+            }
+            Kind::Table => {}
+        }
+
+        if is_aligned(geometry.size(level)) {
+            return Ok(());
+        }
+        level = level.next();
+        if is_aligned(geometry.run_size(level)) {
+            return Ok(());
+        }
+        let index = geometry.index(level, addr);
+        entry = tables.at(tables.first(descriptor), index as isize);
+    }
+}
+
+/// Makes single leaves of the contiguous run that begins at `first`.
+fn split_run<T: Shape>(tables: &mut T, first: T::Entry, level: Level) {
+    for offset in 0..T::GEOMETRY.run(level) as isize {
+        let entry = tables.at(first, offset);
+        if let Kind::Leaf(leaf) = tables.read(entry).kind(level) {
+            tables.write(entry, level, leaf.alone().descriptor());
+        }
+    }
+}
+
+/// Puts a table of contiguous runs in the place of `block`, which maps `addr`, and returns the
+/// table's descriptor.
+fn split_block<T: Shape>(
+    tables: &mut T,
+    entry: T::Entry,
+    block: Leaf,
+    addr: usize,
+) -> Result<Descriptor, Error> {
+    let level = block.level();
+    let (first, address) = tables.allocate(level.next()).ok_or(Error::NoMemory)?;
+
+    for index in 0..T::GEOMETRY.entries() {
+        let part = block.part(index, &T::GEOMETRY);
+        tables.write(
+            tables.at(first, index as isize),
+            part.level(),
+            part.descriptor(),
+        );
+    }
+    tables.publish();
+
+    // Leaves below can be made executable later, unless nothing there ever is.
+    let table = Descriptor::table(address, !block.is_executable() && !tables.may_execute(addr));
+    tables.write(entry, level, table);
+    Ok(table)
+}
+
+/// Makes `change` in all of `range`, which [`check`] and [`split`] have prepared.
+///
+/// Leaves that are so already are not written to, and may reach beyond the range. Those of a
+/// contiguous run are written one after the other; until TLBs are invalidated a CPU may use either
+/// attributes for all of the run (Arm ARM D8.7.1), which is the caller's as a whole.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] at a leaf for which that was not done; what comes before it has changed.
+pub(crate) fn apply<T: Tables>(
+    tables: &mut T,
+    range: &Range<usize>,
+    change: Change,
+) -> Result<Changed, Error> {
+    let mut changed = Changed::Nothing;
+
+    for_each_leaf(tables, range, |tables, addr, entry, leaf| {
+        let new = leaf.with(change).ok_or(Error::Invalid)?;
+        if new == leaf {
+            return Ok(());
+        }
+        let unit = leaf.unit(&T::GEOMETRY);
+        let start = addr & !(unit - 1);
+        if start < range.start || range.end - start < unit {
+            return Err(Error::Invalid);
+        }
+
+        tables.write(entry, leaf.level(), new.descriptor());
+        changed = changed.max(if leaf.is_valid() {
+            Changed::Valid
+        } else {
+            Changed::Invalid
+        });
+        Ok(())
+    })?;
+    Ok(changed)
+}
+
+/// Returns how many level 2 leaves `range` has for which `is_counted` holds.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if not all of `range` is mapped.
+pub(crate) fn count_blocks<T: Tables>(
+    tables: &mut T,
+    range: &Range<usize>,
+    is_counted: impl Fn(Leaf) -> bool,
+) -> Result<usize, Error> {
+    let mut count = 0;
+
+    for_each_leaf(tables, range, |_, _, _, leaf| {
+        if leaf.level() == Level::Pmd && is_counted(leaf) {
+            count += 1;
+        }
+        Ok(())
+    })?;
+    Ok(count)
+}
