@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Translation tables in ordinary memory, with a log of the entries that were written.
+
+use std::marker::PhantomData;
+
+use crate::{
+    descriptor::Descriptor,
+    geometry::{Geometry, Level},
+    walk::{Shape, Tables},
+};
+
+/// A page size as a type.
+pub trait PageSize {
+    const SHIFT: usize;
+    const GEOMETRY: Geometry;
+}
+
+pub struct Pages4K;
+pub struct Pages16K;
+pub struct Pages64K;
+
+const fn geometry(shift: usize) -> Geometry {
+    match Geometry::new(shift) {
+        Some(geometry) => geometry,
+        None => panic!("no such page size"),
+    }
+}
+
+impl PageSize for Pages4K {
+    const SHIFT: usize = 12;
+    const GEOMETRY: Geometry = geometry(12);
+}
+impl PageSize for Pages16K {
+    const SHIFT: usize = 14;
+    const GEOMETRY: Geometry = geometry(14);
+}
+impl PageSize for Pages64K {
+    const SHIFT: usize = 16;
+    const GEOMETRY: Geometry = geometry(16);
+}
+
+/// What an entry that was written maps.
+pub struct Write {
+    pub start: usize,
+    pub size: usize,
+}
+
+struct Table {
+    entries: Vec<u64>,
+    /// The VA of what the first entry maps; unknown until the table is linked.
+    base: Option<usize>,
+    level: Level,
+}
+
+/// Tables; the first one is the top.
+pub struct Memory<P> {
+    tables: Vec<Table>,
+    /// How many more tables can be allocated.
+    pub budget: usize,
+    /// What has been written to since this was last cleared.
+    pub writes: Vec<Write>,
+    /// Stores to tables that no entry pointed to, made visible or not.
+    unpublished: bool,
+    _pages: PhantomData<P>,
+}
+
+impl<P: PageSize> Memory<P> {
+    /// Makes a top table for the VAs from 0.
+    pub fn new() -> Self {
+        Self {
+            tables: vec![Table {
+                entries: vec![0; P::GEOMETRY.entries()],
+                base: Some(0),
+                level: Level::Pud,
+            }],
+            budget: usize::MAX,
+            writes: Vec::new(),
+            unpublished: false,
+            _pages: PhantomData,
+        }
+    }
+
+    /// Returns how many tables there are below the top.
+    pub fn tables(&self) -> usize {
+        self.tables.len() - 1
+    }
+
+    fn offset_mask() -> u64 {
+        !((1 << P::SHIFT) - 1) & ((1 << 48) - 1)
+    }
+
+    /// Maps `addr` with `bits`, which are those of a leaf of `level`.
+    pub fn map(&mut self, addr: usize, level: Level, bits: u64) {
+        let mut at = Level::Pud;
+        let mut entry = self.top(addr).expect("the model's addresses are small");
+        while at != level {
+            let mut descriptor = self.read(entry);
+            if descriptor.bits() == 0 {
+                let (_, address) = self.allocate(at.next()).expect("memory");
+                descriptor = Descriptor::table(address, false);
+                self.publish();
+                self.write(entry, at, descriptor);
+            }
+            at = at.next();
+            let index = P::GEOMETRY.index(at, addr);
+            entry = (self.first(descriptor).0, index);
+        }
+        self.write(entry, level, Descriptor::from_bits(bits));
+    }
+
+    /// Returns the descriptor that maps `addr` and its level, or [`None`] in a hole.
+    pub fn lookup(&self, addr: usize) -> Option<(Descriptor, Level)> {
+        let (entry, level) = self.find(addr)?;
+        Some((self.read(entry), level))
+    }
+
+    /// Returns `count` entries from the one that maps `addr`, all in one table.
+    pub fn entries(&self, addr: usize, count: usize) -> impl Iterator<Item = u64> + '_ {
+        let ((table, index), _) = self.find(addr).expect("not a hole");
+        self.tables[table].entries[index..index + count]
+            .iter()
+            .copied()
+    }
+
+    fn find(&self, addr: usize) -> Option<((usize, usize), Level)> {
+        let mut level = Level::Pud;
+        let mut entry = self.top(addr)?;
+        loop {
+            let descriptor = self.read(entry);
+            let bits = descriptor.bits();
+            if bits == 0 {
+                return None;
+            }
+            if level == Level::Pte || bits & 3 != 3 {
+                return Some((entry, level));
+            }
+            level = level.next();
+            entry = (self.first(descriptor).0, P::GEOMETRY.index(level, addr));
+        }
+    }
+}
+
+impl<P: PageSize> Tables for Memory<P> {
+    type Entry = (usize, usize);
+
+    const TOP: Level = Level::Pud;
+    const GEOMETRY: Geometry = P::GEOMETRY;
+
+    fn top(&self, addr: usize) -> Option<Self::Entry> {
+        Some((0, P::GEOMETRY.index(Level::Pud, addr)))
+    }
+
+    fn first(&self, descriptor: Descriptor) -> Self::Entry {
+        assert_eq!(descriptor.bits() & 3, 3, "not a table");
+        let table = ((descriptor.bits() & Self::offset_mask()) >> P::SHIFT) as usize;
+        assert!((1..self.tables.len()).contains(&table), "no such table");
+        (table, 0)
+    }
+
+    fn at(&self, (table, index): Self::Entry, offset: isize) -> Self::Entry {
+        let index = index.wrapping_add_signed(offset);
+        assert!(index < P::GEOMETRY.entries(), "outside of the table");
+        (table, index)
+    }
+
+    fn read(&self, (table, index): Self::Entry) -> Descriptor {
+        Descriptor::from_bits(self.tables[table].entries[index])
+    }
+
+    fn write(&mut self, (table, index): Self::Entry, level: Level, descriptor: Descriptor) {
+        assert_eq!(level, self.tables[table].level, "an entry of another level");
+        self.tables[table].entries[index] = descriptor.bits();
+        let Some(base) = self.tables[table].base else {
+            self.unpublished = true;
+            return;
+        };
+
+        let size = P::GEOMETRY.size(level);
+        let start = base + index * size;
+        if level != Level::Pte && descriptor.bits() & 3 == 3 {
+            assert!(
+                !self.unpublished,
+                "a table is linked before its entries are visible"
+            );
+            let (next, _) = self.first(descriptor);
+            assert!(self.tables[next].base.is_none(), "a table is linked twice");
+            self.tables[next].base = Some(start);
+        }
+        self.writes.push(Write { start, size });
+    }
+}
+
+impl<P: PageSize> Shape for Memory<P> {
+    fn allocate(&mut self, level: Level) -> Option<(Self::Entry, u64)> {
+        self.budget = self.budget.checked_sub(1)?;
+        let table = self.tables.len();
+        self.tables.push(Table {
+            entries: vec![0; P::GEOMETRY.entries()],
+            base: None,
+            level,
+        });
+        Some(((table, 0), (table as u64) << P::SHIFT))
+    }
+
+    fn publish(&mut self) {
+        self.unpublished = false;
+    }
+
+    fn may_execute(&self, _: usize) -> bool {
+        true
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What every page has to be, known page by page, and how small leaves may have become.
+//!
+//! Shares no code with what is tested, sizes apart.
+
+use crate::{
+    geometry::Level,
+    memory::{Memory, PageSize},
+};
+
+const VALID: u64 = 1 << 0;
+const TABLE_OR_PAGE: u64 = 1 << 1;
+const CONTIGUOUS: u64 = 1 << 52;
+/// Bits of a page that a change may touch.
+const ATTRIBUTES: u64 = VALID | 1 << 7 | 1 << 11 | 1 << 50 | 1 << 51 | 1 << 53;
+/// Bits that every leaf of the model has, and keeps.
+pub const OTHERS: u64 = 1 << 10 | 3 << 8 | 1 << 54;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Page {
+    Hole,
+    Mapped { attributes: u64, address: u64 },
+}
+
+/// The sizes in pages of leaves and runs, from the smallest.
+pub fn units<P: PageSize>() -> [usize; 5] {
+    let (g, page) = (P::GEOMETRY, 1 << P::SHIFT);
+    [
+        1,
+        g.run_size(Level::Pte) / page,
+        g.size(Level::Pmd) / page,
+        g.run_size(Level::Pmd) / page,
+        g.size(Level::Pud) / page,
+    ]
+}
+
+pub struct Oracle {
+    pub pages: Vec<Page>,
+    /// For each page the largest unit, an index of `units`, that it was mapped with.
+    initial: Vec<u8>,
+    units: [usize; 5],
+    /// For each unit size, which aligned units have a cut strictly inside.
+    cut: [Vec<bool>; 5],
+}
+
+impl Oracle {
+    pub fn new<P: PageSize>(pages: usize) -> Self {
+        let units = units::<P>();
+        Self {
+            pages: vec![Page::Hole; pages],
+            initial: vec![0; pages],
+            units,
+            cut: units.map(|unit| vec![false; pages.div_ceil(unit)]),
+        }
+    }
+
+    /// Notes that a unit, an index of `units`, maps pages from `page`.
+    pub fn map(&mut self, page: usize, unit: usize, attributes: u64, address: u64, size: u64) {
+        for index in 0..self.units[unit] {
+            self.pages[page + index] = Page::Mapped {
+                attributes,
+                address: address + index as u64 * size,
+            };
+            self.initial[page + index] = unit as u8;
+        }
+    }
+
+    /// Returns the attributes of `page` after a change, or [`None`] if they must not come to be.
+    pub fn after(&self, page: usize, set: u64, clear: u64) -> Option<u64> {
+        let Page::Mapped { attributes, .. } = self.pages[page] else {
+            return None;
+        };
+        let after = attributes & !clear | set;
+        let writable = after & 1 << 7 == 0 || after & 1 << 51 != 0;
+        let executable = after & 1 << 53 == 0;
+        (!(writable && executable) && after & (VALID | 1 << 11) != 0).then_some(after)
+    }
+
+    pub fn attributes(&self, page: usize) -> Option<u64> {
+        match self.pages[page] {
+            Page::Mapped { attributes, .. } => Some(attributes),
+            Page::Hole => None,
+        }
+    }
+
+    pub fn set(&mut self, page: usize, attributes: u64) {
+        let Page::Mapped { address, .. } = self.pages[page] else {
+            panic!("a hole is changed");
+        };
+        self.pages[page] = Page::Mapped {
+            attributes,
+            address,
+        };
+    }
+
+    /// Notes that leaves have to end before `page`.
+    pub fn cut(&mut self, page: usize) {
+        for (unit, cut) in self.units.iter().zip(&mut self.cut) {
+            if page % unit != 0 {
+                cut[page / unit] = true;
+            }
+        }
+    }
+
+    /// Returns the unit that maps `page`, an index of `units`: the largest without a cut.
+    pub fn unit(&self, page: usize) -> usize {
+        (0..=self.initial[page] as usize)
+            .rev()
+            .find(|&unit| !self.cut[unit][page / self.units[unit]])
+            .expect("pages are never cut")
+    }
+
+    /// Returns the unit that `page` was mapped with at first.
+    pub fn initial_unit(&self, page: usize) -> usize {
+        self.initial[page] as usize
+    }
+
+    /// Returns whether a cut is strictly inside unit `index` of a size, an index of `units`.
+    pub fn is_cut(&self, unit: usize, index: usize) -> bool {
+        self.cut[unit][index]
+    }
+
+    /// Checks what maps `page`; returns how many pages the same leaf or run maps from
+    /// there on.
+    ///
+    /// With `shape`, leaves have to be as large as they can be; without, whole.
+    pub fn check<P: PageSize>(&self, memory: &Memory<P>, page: usize, shape: bool) -> usize {
+        let addr = page << P::SHIFT;
+        let Some((descriptor, level)) = memory.lookup(addr) else {
+            assert_eq!(self.pages[page], Page::Hole, "page {page} is not mapped");
+            return 1;
+        };
+        let bits = descriptor.bits();
+        let size = P::GEOMETRY.size(level);
+        let mut count = (size - addr % size) >> P::SHIFT;
+        let is_page = bits & TABLE_OR_PAGE != 0;
+        assert_eq!(is_page, level == Level::Pte, "page {page}: type");
+
+        let run = P::GEOMETRY.run(level);
+        let is_run = bits & CONTIGUOUS != 0;
+        if is_run {
+            let first = addr & !(size * run - 1);
+            let base = bits & !((size * run - size) as u64);
+            for (index, other) in memory.entries(first, run).enumerate() {
+                let offset = (index * size) as u64;
+                assert_eq!(other, base | offset, "page {page}: partial run");
+            }
+            // What holds of one entry holds of all that follow.
+            count = (size * run - addr % (size * run)) >> P::SHIFT;
+        }
+        if shape {
+            let unit = if is_run { size * run } else { size } >> P::SHIFT;
+            assert_eq!(
+                unit,
+                self.units[self.unit(page)],
+                "page {page}: size of the leaf"
+            );
+        }
+
+        assert_eq!(bits & OTHERS, OTHERS, "page {page}: other bits");
+        let base = bits & ((1 << 48) - 1) & !((1 << P::SHIFT) - 1);
+        for index in 0..count {
+            let expected = Page::Mapped {
+                attributes: bits & ATTRIBUTES,
+                address: base + ((addr % size) + (index << P::SHIFT)) as u64,
+            };
+            assert_eq!(self.pages[page + index], expected, "page {}", page + index);
+        }
+        count
+    }
+}

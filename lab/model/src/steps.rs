@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Random steps: what is mapped at first, what is asked for, and what has to come of it.
+
+use std::{any::type_name, ops::Range};
+
+use rand::{rngs::SmallRng, Rng, SeedableRng};
+
+use crate::{
+    descriptor::{self, Change},
+    geometry::Level,
+    memory::{Memory, PageSize},
+    oracle::{units, Oracle, Page, OTHERS},
+    walk::{self, Error},
+};
+
+const RDONLY: u64 = descriptor::RDONLY;
+const WRITE: u64 = descriptor::WRITE;
+const PXN: u64 = descriptor::PXN;
+const VALID: u64 = descriptor::VALID;
+const INVALID: u64 = descriptor::PRESENT_INVALID;
+const NOT_GLOBAL: u64 = 1 << 11;
+const GUARDED: u64 = 1 << 50;
+/// Memory as it is mapped: valid, writable, not executable.
+const DEFAULT: u64 = VALID | WRITE | PXN;
+/// Steps before the tables are made anew, as nothing here makes leaves larger.
+const EPOCH: u64 = 1500;
+
+/// Changes that callers ask for: bits to set, bits to clear.
+const CHANGES: [(u64, u64); 10] = [
+    RESTORE,
+    // To read-only, writable, not executable, executable.
+    (RDONLY, WRITE),
+    (WRITE, RDONLY),
+    (PXN, GUARDED),
+    (GUARDED, PXN),
+    // Two at once.
+    (RDONLY | GUARDED, WRITE | PXN),
+    (WRITE | PXN, RDONLY | GUARDED),
+    // To invalid; and as a kernel does it whose mappings are not global.
+    (INVALID, VALID),
+    (INVALID, VALID | NOT_GLOBAL),
+    (VALID | NOT_GLOBAL | WRITE, INVALID | RDONLY),
+];
+/// To what the linear map is by default.
+const RESTORE: (u64, u64) = (VALID | WRITE, INVALID | RDONLY);
+
+struct Model<P> {
+    memory: Memory<P>,
+    oracle: Oracle,
+    pages: usize,
+    tables: usize,
+}
+
+impl<P: PageSize> Model<P> {
+    /// Maps what a linear map or vmalloc has: leaves of all sizes side by side, and holes.
+    fn new(random: &mut SmallRng) -> Self {
+        let units = units::<P>();
+        // Level 1 blocks are for 4K pages alone, as in the kernel.
+        let pages = if P::SHIFT == 12 {
+            2 * units[4]
+        } else {
+            6 * units[3]
+        };
+        let mut model = Self {
+            memory: Memory::new(),
+            oracle: Oracle::new::<P>(pages),
+            pages,
+            tables: 0,
+        };
+
+        let mut page = 0;
+        while page < pages {
+            let largest = if P::SHIFT == 12 { 4 } else { 3 };
+            let unit = (0..=largest)
+                .rev()
+                .find(|&unit| {
+                    page % units[unit] == 0
+                        && page + units[unit] <= pages
+                        && (unit == 0 || random.random_bool(0.6))
+                })
+                .unwrap_or(0);
+            // A level 2 table that is made for smaller leaves is not all made of them.
+            if random.random_bool(0.02) {
+                page += units[unit.min(2)];
+                continue;
+            }
+            model.map(page, unit);
+            page += units[unit];
+        }
+        model.tables = model.memory.tables();
+        model.memory.writes.clear();
+        model
+    }
+
+    fn map(&mut self, page: usize, unit: usize) {
+        let level = match unit {
+            0 | 1 => Level::Pte,
+            2 | 3 => Level::Pmd,
+            _ => Level::Pud,
+        };
+        let kind = if level == Level::Pte { 2 } else { 0 };
+        let contiguous = if unit == 1 || unit == 3 { 1 << 52 } else { 0 };
+        let size = P::GEOMETRY.size(level);
+        let address = (page as u64) << P::SHIFT;
+        let count = (units::<P>()[unit] << P::SHIFT) / size;
+
+        for index in 0..count {
+            let offset = index * size;
+            let bits = (address + offset as u64) | DEFAULT | OTHERS | kind | contiguous;
+            self.memory.map((page << P::SHIFT) + offset, level, bits);
+        }
+        self.oracle.map(page, unit, DEFAULT, address, 1 << P::SHIFT);
+    }
+
+    /// Chooses a range: short or long, at a boundary of a leaf or anywhere.
+    fn range(&self, random: &mut SmallRng) -> Range<usize> {
+        let units = units::<P>();
+        let near = units[random.random_range(0..4)];
+        let start = random.random_range(0..self.pages / near) * near;
+        let start = match random.random_range(0..3) {
+            0 => start,
+            1 => start.saturating_sub(random.random_range(0..20)),
+            _ => (start + random.random_range(0..40)).min(self.pages - 1),
+        };
+        let length = match random.random_range(0..32) {
+            0..=24 => random.random_range(1..40),
+            25..=28 => units[1],
+            29..=30 => units[2],
+            _ => random.random_range(1..=units[2] + units[1]),
+        };
+        start..(start + length).min(self.pages)
+    }
+
+    fn bytes(range: &Range<usize>) -> Range<usize> {
+        range.start << P::SHIFT..range.end << P::SHIFT
+    }
+
+    /// Checks all pages that entries map that were written to.
+    fn check_written(&mut self, shape: bool) {
+        let mut writes = std::mem::take(&mut self.memory.writes);
+        writes.sort_by_key(|write| write.start);
+
+        let mut page = 0;
+        for write in &writes {
+            page = page.max(write.start >> P::SHIFT);
+            let end = ((write.start + write.size) >> P::SHIFT).min(self.pages);
+            while page < end {
+                page += self.oracle.check(&self.memory, page, shape);
+            }
+        }
+    }
+
+    fn check_all(&self) {
+        let mut page = 0;
+        while page < self.pages {
+            page += self.oracle.check(&self.memory, page, true);
+        }
+    }
+
+    /// Changes a range as `set_memory_*()` does: look, split, change.
+    fn change(&mut self, random: &mut SmallRng, range: Range<usize>) {
+        let (set, clear) = CHANGES[random.random_range(0..CHANGES.len())];
+        let change = Change::new(set, clear).expect("an ordinary change");
+        let bytes = Self::bytes(&range);
+        let is_legal = range
+            .clone()
+            .all(|page| self.oracle.after(page, set, clear).is_some());
+
+        let checked = walk::check(&mut self.memory, &bytes, change);
+        assert!(self.memory.writes.is_empty(), "a look writes");
+        if !is_legal {
+            assert_eq!(checked, Err(Error::Invalid));
+            return;
+        }
+        assert_eq!(checked, Ok(()));
+
+        if random.random_bool(0.2) {
+            self.memory.budget = random.random_range(0..3);
+            let result = walk::split(&mut self.memory, &bytes, change);
+            assert!(matches!(result, Ok(()) | Err(Error::NoMemory)));
+            // Permissions are as before, whatever came of it, and all leaves are whole.
+            self.check_written(false);
+            self.memory.budget = usize::MAX;
+        }
+        assert_eq!(walk::split(&mut self.memory, &bytes, change), Ok(()));
+        for (page, cut) in [(range.start, range.start), (range.end - 1, range.end)] {
+            if self.oracle.after(page, set, clear) != self.oracle.attributes(page) {
+                self.oracle.cut(cut);
+            }
+        }
+        self.check_written(true);
+
+        assert!(walk::apply(&mut self.memory, &bytes, change).is_ok());
+        self.note(range, set, clear);
+        self.check_written(true);
+    }
+
+    /// Restores a range as `vfree()` does: only what is not the default, and without a split.
+    fn restore(&mut self, range: Range<usize>) {
+        let (set, clear) = RESTORE;
+        let change = Change::new(set, clear).expect("an ordinary change");
+        let bytes = Self::bytes(&range);
+        // Whether a leaf that has to change reaches across a boundary next to `page`.
+        let is_cut = |page: usize, boundary: usize| {
+            self.oracle.after(page, set, clear) != self.oracle.attributes(page)
+                && boundary % units::<P>()[self.oracle.unit(page)] != 0
+        };
+        let is_legal = |page| self.oracle.after(page, set, clear).is_some();
+
+        if is_legal(range.start) && is_cut(range.start, range.start) {
+            let result = walk::apply(&mut self.memory, &bytes, change);
+            assert_eq!(result, Err(Error::Invalid));
+            assert!(self.memory.writes.is_empty(), "a leaf is changed in part");
+            return;
+        }
+        if !range.clone().all(is_legal) || is_cut(range.end - 1, range.end) {
+            return;
+        }
+        assert!(walk::apply(&mut self.memory, &bytes, change).is_ok());
+        self.note(range, set, clear);
+        self.check_written(true);
+    }
+
+    fn note(&mut self, range: Range<usize>, set: u64, clear: u64) {
+        for page in range {
+            if let Some(attributes) = self.oracle.after(page, set, clear) {
+                self.oracle.set(page, attributes);
+            }
+        }
+    }
+
+    /// Checks that no table was allocated that no cut needs.
+    fn check_tables(&self) {
+        let units = units::<P>();
+        let needed = |unit: usize| {
+            (0..self.pages / units[unit])
+                .filter(|&index| {
+                    let page = index * units[unit];
+                    self.oracle.is_cut(unit, index)
+                        && self.oracle.initial_unit(page) >= unit
+                        && self.oracle.pages[page] != Page::Hole
+                })
+                .count()
+        };
+        assert_eq!(
+            self.memory.tables() - self.tables,
+            needed(2) + needed(4),
+            "tables"
+        );
+    }
+}
+
+/// Says which seed repeats what went wrong.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("repeat with --seed {}", self.0);
+        }
+    }
+}
+
+/// Makes `steps` random steps from `seed`; panics at the first that goes wrong.
+pub fn run<P: PageSize>(seed: u64, steps: u64) {
+    let name = type_name::<P>().rsplit("::").next().unwrap_or_default();
+    let mut done = 0;
+    let mut epoch = seed;
+
+    while done < steps {
+        let _seed = Seed(epoch);
+        let mut random = SmallRng::seed_from_u64(epoch);
+        let mut model = Model::<P>::new(&mut random);
+        model.check_all();
+        for _ in 0..EPOCH.min(steps - done) {
+            let range = model.range(&mut random);
+            match random.random_range(0..4) {
+                0 => model.restore(range),
+                _ => model.change(&mut random, range),
+            }
+            done += 1;
+        }
+        model.check_all();
+        model.check_tables();
+        epoch += 1;
+    }
+    println!("{name}: {steps} steps, no difference");
+}
