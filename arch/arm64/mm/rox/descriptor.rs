@@ -134,6 +134,7 @@ impl Descriptor {
     }
 
     /// Returns what the descriptor is in a table of `level`.
+    #[inline]
     pub(crate) fn kind(self, level: Level) -> Kind {
         if level != Level::Pte && self.0 & (TABLE_OR_PAGE | VALID) == TABLE_OR_PAGE | VALID {
             Kind::Table
@@ -193,6 +194,7 @@ impl Leaf {
 
     /// Returns the size in bytes, and the alignment, of what has to be changed together: the
     /// leaf, or the contiguous run that it is one of.
+    #[inline]
     pub(crate) const fn unit(self, geometry: &Geometry) -> usize {
         if self.is_contiguous() {
             geometry.run_size(self.level)
@@ -203,6 +205,7 @@ impl Leaf {
 
     /// Returns the leaf after `change`, or [`None`] if that were one that is both writable and
     /// executable, or no leaf at all.
+    #[inline]
     pub(crate) fn with(self, change: Change) -> Option<Self> {
         // INVARIANT: The bits that say what a descriptor is stay; that it is present is checked.
         let leaf = Self {

@@ -48,16 +48,19 @@ impl Geometry {
     }
 
     /// Returns the number of entries of a table, which is one page of 8-byte descriptors.
+    #[inline]
     pub(crate) const fn entries(&self) -> usize {
         1 << (self.page_shift - 3)
     }
 
     /// Returns the size of a page, which is what an entry of the last level maps.
+    #[inline]
     pub(crate) const fn page(&self) -> usize {
         self.size(Level::Pte)
     }
 
     /// Returns what one entry of `level` maps. Arm ARM (DDI 0487) D8.2.
+    #[inline]
     pub(crate) const fn size(&self, level: Level) -> usize {
         let levels_below = match level {
             Level::Pud => 2,
@@ -69,6 +72,7 @@ impl Geometry {
 
     /// Returns how many entries of `level` form a contiguous run, 1 where there are none: the
     /// kernel has none of level 1. Arm ARM D8.7.1.
+    #[inline]
     pub(crate) const fn run(&self, level: Level) -> usize {
         match (self.page_shift, level) {
             (_, Level::Pud) => 1,
@@ -79,11 +83,13 @@ impl Geometry {
     }
 
     /// Returns what a contiguous run of entries of `level` maps.
+    #[inline]
     pub(crate) const fn run_size(&self, level: Level) -> usize {
         self.size(level) * self.run(level)
     }
 
     /// Returns the index of the entry for `addr` in its table of `level`.
+    #[inline]
     pub(crate) const fn index(&self, level: Level, addr: usize) -> usize {
         addr / self.size(level) % self.entries()
     }

@@ -61,8 +61,11 @@ impl Table {
         // SAFETY: May sleep, by the contract of this function.
         let table = unsafe { bindings::rox_alloc_table(level == Level::Pte) };
 
+        if table.is_null() {
+            return None;
+        }
         // INVARIANT: It was just allocated.
-        (!table.is_null()).then_some(Self(table))
+        Some(Self(table))
     }
 
     /// Returns the address, and leaves the table to the caller.

@@ -219,13 +219,15 @@ mod pure {
 
     #[test]
     fn fill_leaves_nothing_but_traps() -> Result {
-        let mut text = KVec::from_elem(0xd503201f_u32, 64, GFP_KERNEL)?;
+        for len in [0, 1, 63, 64, 65, 1000] {
+            let mut text = KVec::from_elem(0xd503201f_u32, len, GFP_KERNEL)?;
 
-        trap::fill(&mut text);
-        // BRK #0x100, in memory order.
-        assert!(text
-            .iter()
-            .all(|insn| insn.to_ne_bytes() == [0x00, 0x20, 0x20, 0xd4]));
+            trap::fill(&mut text);
+            // BRK #0x100, in memory order.
+            assert!(text
+                .iter()
+                .all(|insn| insn.to_ne_bytes() == [0x00, 0x20, 0x20, 0xd4]));
+        }
         Ok(())
     }
 }

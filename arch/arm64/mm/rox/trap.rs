@@ -13,6 +13,13 @@ pub(crate) const TRAP: u32 = bindings::AARCH64_BREAK_FAULT;
 
 /// Fills `text` with [`TRAP`].
 pub(crate) fn fill(text: &mut [u32]) {
+    // Copying is several times faster than storing word by word.
+    const CHUNK: usize = 64;
+
+    let (first, rest) = text.split_at_mut(CHUNK.min(text.len()));
     // Instructions are little-endian whatever the endianness of data, Arm ARM B2.6.
-    text.fill(TRAP.to_le());
+    first.fill(TRAP.to_le());
+    for chunk in rest.chunks_mut(CHUNK) {
+        chunk.copy_from_slice(&first[..chunk.len()]);
+    }
 }
