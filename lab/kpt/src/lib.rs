@@ -15,6 +15,7 @@
 //! | [`geometry`] | page size, level, leaf size, address ranges               | nothing          |
 //! | [`dump`]     | the parser: text to regions and extents                   | nothing          |
 //! | [`same`]     | two runs of kernels that should be alike (`kpt same`)     | reads run dirs   |
+//! | [`aliases`]  | aliases of cached memory (`kpt aliases`)                  | reads samples    |
 //! | [`summary`]  | counters of one region (`kpt show`)                       | nothing          |
 //! | [`diff`]     | what changed between two dumps (`kpt diff`)               | nothing          |
 //! | [`map`]      | a region as a picture (`kpt map`)                         | nothing          |
@@ -36,6 +37,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod aliases;
 pub mod diff;
 pub mod dump;
 pub mod error;

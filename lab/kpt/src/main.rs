@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use kpt::aliases::{self, Sample};
 use kpt::diff::Diff;
 use kpt::dump::Dump;
 use kpt::error::Error;
@@ -117,6 +118,21 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Say how the linear aliases of cached memory are mapped; exit 1 if one is not read-only
+    ///
+    /// A sample is a directory that holds a dump and, as aliases, a list with one line
+    /// `0xSTART-0xEND 0xMAPPING PERMISSION` for each part of what the cache held throughout
+    /// the dump, which lab/guest-tests/sample-tables.sh makes.
+    Aliases {
+        /// The samples
+        #[arg(required = true)]
+        samples: Vec<PathBuf>,
+        /// Exit 1 also if an L3 table maps cached memory
+        #[arg(long)]
+        blocks: bool,
+        #[command(flatten)]
+        pages: Pages,
     },
     /// Name every range that is writable and executable; exit 1 if there is one
     CheckWx {
@@ -254,6 +270,18 @@ fn run(command: Command) -> Result<Verdict, Error> {
                 report.to_text()
             })?;
             Ok(report.outside().is_empty().into())
+        }
+        Command::Aliases {
+            samples,
+            blocks,
+            pages,
+        } => {
+            let read = |dir: &PathBuf| Sample::read(dir, pages.page_size);
+            let samples: Vec<Sample> = samples.iter().map(read).collect::<Result<_, _>>()?;
+            input::print(&aliases::to_text(&samples))?;
+            let well =
+                |sample: &Sample| sample.findings.is_empty() && !(blocks && sample.l3_tables != 0);
+            Ok(samples.iter().all(well).into())
         }
         Command::CheckWx { dumps, pages } => {
             input::check_standard_input(dumps.iter().map(PathBuf::as_path))?;

@@ -173,7 +173,7 @@ fn parse_area(text: &str) -> Result<Option<Area>, Problem> {
 }
 
 /// Parses a pointer: `0x` and hexadecimal digits.
-fn parse_pointer(word: &str) -> Result<Va, Problem> {
+pub(crate) fn parse_pointer(word: &str) -> Result<Va, Problem> {
     word.strip_prefix("0x")
         .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())

@@ -308,3 +308,38 @@ fn check_wx_names_the_range() {
     let expected = "W+X in modules: 0xffff80007a000000-0xffff80007a400000 (4 MiB, PMD)\n";
     assert!(named.contains(expected), "{named}");
 }
+
+/// A sample: the dump, and these aliases.
+fn sample(name: &str, dump: &str, aliases: &str) -> String {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&dir).expect("created");
+    std::fs::copy(data(dump), dir.join("dump")).expect("copied");
+    std::fs::write(dir.join("aliases"), aliases).expect("written");
+    dir.display().to_string()
+}
+
+#[test]
+fn aliases_wants_cached_memory_read_only_and_in_blocks() {
+    let (blocks, pages) = (
+        "0xffff000000200000-0xffff000000c00000 0xffff80007a000000 ro\n",
+        "0xffff000000200000-0xffff000000201000 0xffff80007a000000 ro\n\
+         0xffff00003fe00000-0xffff00003fe01000 0xffff80007a001000 ro\n",
+    );
+    let well = sample("sample-1", "ours/loaded.dump", blocks);
+    let checked = kpt(&["aliases", "--blocks", &well, &well]);
+    assert_eq!(status(&checked), 0, "{checked:?}");
+    let end = "2 samples, at most 0 L3 tables of cached memory in any\n";
+    assert!(stdout(&checked).ends_with(end), "{checked:?}");
+
+    let open = sample("sample-2", "ours/loaded.dump", pages);
+    let checked = kpt(&["aliases", &well, &open]);
+    assert_eq!(status(&checked), 1);
+    let named = "0xffff00003fe00000-0xffff00003fe01000 (4 KiB) is RW\n";
+    assert!(stdout(&checked).contains(named), "{checked:?}");
+
+    let split = "0xffff000020440000-0xffff000020441000 0xffff80007a000000 ro\n";
+    let split = sample("sample-3", "stock/loaded.dump", split);
+    assert_eq!(status(&kpt(&["aliases", &data("absent")])), 2);
+    assert_eq!(status(&kpt(&["aliases", &split])), 0);
+    assert_eq!(status(&kpt(&["aliases", "--blocks", &split])), 1);
+}

@@ -10,7 +10,7 @@ use kpt::geometry::{Granularity, PageSize};
 use kpt::input::Source;
 use kpt::summary::Counters;
 use kpt::text::{self, Areas, TextReport};
-use kpt::{map, wx};
+use kpt::{aliases, map, wx};
 use proptest::prelude::*;
 
 const BASE: u64 = 0xffff_0000_0000_0000;
@@ -168,6 +168,7 @@ proptest! {
             let _ = Dump::parse(&source, None);
             let _ = Areas::parse(&source);
             let _ = text::parse_sections(&source);
+            let _ = aliases::parse(&source);
         }
     }
 

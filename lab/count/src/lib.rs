@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Counts what loading and unloading kernel modules costs, in instructions, TLBI and DSB, and
+//! compares kernels. This crate is all of it that needs no QEMU: which instructions count
+//! ([`opcode`]), where they count ([`track`]), what a run leaves ([`record`]), and what is
+//! said about runs ([`report`], [`stacks`]). It reads files and writes results, nothing else.
+//! The plugin in `plugin/` brings QEMU's events here and writes the record.
+//!
+//! # What is counted
+//!
+//! Instructions that the kernel executes
+//!
+//! - inside of the system calls `init_module()`, `finit_module()` and `delete_module()`: from
+//!   the first instruction of `__arm64_sys_finit_module()` and its like to its return, by the
+//!   task that made the call, for each call;
+//! - inside of the functions by which the kernel frees memory of modules later, in kworkers
+//!   (see [`track::DEFERRED`]): "deferred", for each function.
+//!
+//! Work that is deferred to a function that is not in that list counts as "all else", which
+//! the report has too: a number there that differs between kernels asks for a new entry.
+//!
+//! Not counted is what runs on the CPU meanwhile: other tasks, from one `cpu_switch_to()` to
+//! the next, and interrupts with the soft interrupts at their end, from their entry to their
+//! `ERET`, except deferred functions in them. How often those come depends on the clock, not
+//! on the work. Exceptions that the task itself causes count, and soft interrupts that it runs
+//! because it enables them again.
+#![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod counts;
+pub mod error;
+pub mod opcode;
+pub mod record;
+pub mod report;
+pub mod stacks;
+pub mod symbols;
+pub mod table;
+pub mod track;

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The command line of `count`. Exit status: 0 when all is well, 1 when a run costs more than
+//! it may, 2 when that could not be found out.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use count::error::Error;
+use count::record::Barrier;
+use count::report::{self, Report};
+use count::stacks::{self, Filter};
+use count::track::Kind;
+
+/// Compares what loading and unloading modules costs different kernels.
+///
+/// A run is a directory with counts.json, order and run.json, as lab/count-modules makes it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print runs side by side; exit 1 if one costs more than another
+    Report {
+        /// The run that may cost at most what that of --limit costs
+        #[arg(long, requires = "limit", value_name = "LABEL")]
+        judge: Option<String>,
+        /// The run to compare with
+        #[arg(long, requires = "judge", value_name = "LABEL")]
+        limit: Option<String>,
+        /// Write all of it, each module included, as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Write a table of the modules
+        #[arg(long, value_name = "FILE")]
+        modules: Option<PathBuf>,
+        /// The runs
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+    },
+    /// Print from where TLBI or DSB were executed, in runs with stacks
+    Stacks {
+        /// The instruction
+        #[arg(long, default_value = "tlbi")]
+        barrier: Barrier,
+        /// Only in this: load, unload or deferred
+        #[arg(long, value_parser = parse_kind)]
+        kind: Option<Kind>,
+        /// How many functions tell one way from another
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
+        depth: u8,
+        /// Print folded stacks instead, of the first run, for a flame graph
+        #[arg(long)]
+        folded: bool,
+        /// The runs
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+    },
+    /// Print in which functions instructions were executed, in runs with stacks
+    Functions {
+        /// Only in this: load, unload or deferred
+        #[arg(long, value_parser = parse_kind)]
+        kind: Option<Kind>,
+        /// The runs
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+    },
+}
+
+fn parse_kind(text: &str) -> Result<Kind, &'static str> {
+    match text {
+        "load" => Ok(Kind::Load),
+        "unload" => Ok(Kind::Unload),
+        "deferred" => Ok(Kind::Deferred),
+        _ => Err("there is load, unload and deferred"),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("count: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Does what is asked for; false if a run costs more than it may.
+fn run(command: Command) -> Result<bool, Error> {
+    match command {
+        Command::Report {
+            judge,
+            limit,
+            json,
+            modules,
+            runs,
+        } => {
+            let report = Report::read(&runs)?;
+            let mut text = report.to_text();
+            let mut judgements = Vec::new();
+            if let (Some(label), Some(limit)) = (judge, limit) {
+                judgements = report.judge(&label, &limit)?;
+                text.push('\n');
+                text.push_str(&report::judgements_to_text(&judgements, &label, &limit));
+            }
+            if let Some(file) = json {
+                write(&file, &report.to_json(&judgements)?)?;
+            }
+            if let Some(file) = modules {
+                write(&file, &report.modules_to_text())?;
+            }
+            print(&text)?;
+            Ok(judgements.iter().all(|one| one.within))
+        }
+        Command::Stacks {
+            barrier,
+            kind,
+            depth,
+            folded,
+            runs,
+        } => {
+            let report = Report::read(&runs)?;
+            let filter = Filter { barrier, kind };
+            let runs = report.runs();
+            if let (true, Some(first)) = (folded, runs.first()) {
+                print(&stacks::to_folded(first, filter))?;
+            } else {
+                print(&stacks::to_text(runs, filter, depth.into()))?;
+            }
+            Ok(true)
+        }
+        Command::Functions { kind, runs } => {
+            let report = Report::read(&runs)?;
+            print(&stacks::functions_to_text(report.runs(), kind))?;
+            Ok(true)
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(path, text).map_err(|source| Error::Write {
+        file: path.display().to_string(),
+        source,
+    })
+}
+
+/// Prints a result. A reader that closes its end early has read what it wanted.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(Error::Write {
+            file: "standard output".to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,81 @@
+#!/bin/sh
+# Dump the page tables over and over while all modules are loaded and unloaded, and list
+# each time where the linear alias of what the ROX cache holds is. Leaves in /lab/out, for
+# "kpt aliases" and "kpt check-wx":
+#
+#   sample-N/dump      /sys/kernel/debug/kernel_page_tables
+#   sample-N/aliases   the aliases of what was in the cache throughout that dump
+#
+# The module that knows the aliases comes from the build of the kernel:
+#
+#   lab/guest --add out/kernel-4k/lab-modules/permissions --out DIR lab/guest-tests/sample-tables.sh
+#
+# usage: sample-tables.sh [ROUNDS [STEP]]     keeps each STEPth sample
+
+rounds=${1:-3}
+step=${2:-4}
+cached=/sys/kernel/debug/rox_cached
+module=/lab/permissions/rox_cached.ko
+
+fail() {
+	echo "not ok 1 - $*"
+	exit 1
+}
+
+# The two that modules.sh leaves out do their work at load.
+modules=$(find "/lib/modules/$(uname -r)/kernel" -name '*.ko' ! -name test_bpf.ko \
+	! -name test_vmalloc.ko | sort | xargs -n 1 basename -s .ko)
+[ -n "$modules" ] || fail "no modules under /lib/modules/$(uname -r)/kernel"
+
+# Modules that nothing uses, without that of this test.
+unused() {
+	awk '$3 == 0 && $1 != "rox_cached" { print $1 }' /proc/modules
+}
+
+churn() {
+	round=1
+	while [ "$round" -le "$rounds" ]; do
+		# shellcheck disable=SC2086
+		modprobe -a $modules || return 1
+		while [ -n "$(unused)" ]; do
+			# shellcheck disable=SC2046
+			rmmod $(unused) || return 1
+		done
+		[ "$(wc -l </proc/modules)" = 1 ] || return 1
+		# Blocks leave the cache a little later.
+		sleep 1
+		round=$((round + 1))
+	done
+}
+
+[ -e $module ] || fail "no $module: was it built, and given with --add?"
+insmod $module || fail 'cannot load rox_cached, see above'
+churn &
+churn=$!
+
+samples=0 kept=0 changed=0
+while kill -0 $churn 2>/dev/null; do
+	released=$(cat $cached/released)
+	cat $cached/aliases >/tmp/aliases
+	cat /sys/kernel/debug/kernel_page_tables >/tmp/dump
+	[ "$released" = "$(cat $cached/released)" ] || released=changed
+
+	# What the list itself says is exact, whatever has changed since.
+	! grep -v ' ro$' /tmp/aliases || fail 'an alias of cached memory is not read-only, see above'
+	wx=$(cat /sys/kernel/debug/check_wx_pages)
+	[ "$wx" = SUCCESS ] || fail "check_wx_pages says $wx"
+	samples=$((samples + 1))
+	if [ "$released" = changed ]; then
+		changed=$((changed + 1))
+	elif [ $((samples % step)) = 0 ]; then
+		kept=$((kept + 1))
+		dir=/lab/out/sample-$(printf %03d $kept)
+		mkdir "$dir"
+		mv /tmp/aliases /tmp/dump "$dir"
+	fi
+done
+wait $churn || fail "modules do not load, or do not unload: $(cut -d' ' -f1,3,4 /proc/modules | xargs)"
+rmmod rox_cached || fail 'rmmod rox_cached'
+echo "# $samples samples; in $changed a block left the cache meanwhile; $kept kept"
+[ $kept -ge 10 ] || fail "only $kept samples to look at"
+echo "ok 1 - $rounds times all modules loaded and unloaded, $samples samples of the page tables"
