@@ -6,6 +6,9 @@
 #   vmallocinfo                           /proc/vmallocinfo, loaded
 #   sections                              "module section address 0", the code sections, loaded
 #   modules                               /proc/modules, loaded
+#   boot.meminfo loaded.meminfo unloaded.meminfo    /proc/meminfo at the time of the dump
+#
+# A dump is taken when modules have been loaded or unloaded for a second.
 #
 # usage: modules.sh [ROUNDS]
 
@@ -35,9 +38,16 @@ loaded() {
 
 # stage NAME: save the page tables (in the first round) and look for W+X mappings.
 stage() {
+	sleep 1
 	if [ $round = 1 ]; then
-		cat /sys/kernel/debug/kernel_page_tables >"/lab/out/$1.dump" ||
-			fail "cannot read kernel_page_tables: is CONFIG_PTDUMP_DEBUGFS off?"
+		# Something else may change the linear map meanwhile: once more then.
+		for attempt in 1 2 3 4 5; do
+			cat /proc/meminfo >"/lab/out/$1.meminfo"
+			cat /sys/kernel/debug/kernel_page_tables >"/lab/out/$1.dump" ||
+				fail "cannot read kernel_page_tables: is CONFIG_PTDUMP_DEBUGFS off?"
+			[ "$(grep '^DirectMap' "/lab/out/$1.meminfo")" != \
+				"$(grep '^DirectMap' /proc/meminfo)" ] || break
+		done
 	fi
 	# With rodata=off the kernel's own text is W+X, as was asked for.
 	! grep -q 'rodata=off' /proc/cmdline || return 0
@@ -83,8 +93,6 @@ while [ $round -le "${1:-1}" ]; do
 	done
 	! loaded ||
 		fail "round $round: $(wc -l </proc/modules) modules stay loaded: $(cut -d' ' -f1,3,4 /proc/modules | xargs)"
-	# Modules and their memory are freed by deferred work.
-	sleep 2
 	stage unloaded
 	pass "round $round: all unloaded, 0 stayed"
 	round=$((round + 1))

@@ -42,6 +42,7 @@ pub mod diff;
 pub mod dump;
 pub mod error;
 pub mod geometry;
+pub mod healed;
 pub mod input;
 pub mod layout;
 pub mod map;

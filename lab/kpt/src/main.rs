@@ -18,7 +18,7 @@ use kpt::report::{self, Row};
 use kpt::same::Run;
 use kpt::summary::Summary;
 use kpt::text::{Areas, TextReport};
-use kpt::{map, same, text, wx};
+use kpt::{healed, map, same, text, wx};
 
 /// Reads dumps of an arm64 kernel's page tables.
 ///
@@ -111,6 +111,9 @@ enum Command {
         /// A copy of /proc/vmallocinfo
         #[arg(long)]
         vmallocinfo: PathBuf,
+        /// Exit 1 also if less than this share of the cache's areas is mapped by blocks
+        #[arg(long, value_name = "PERCENT", default_value_t = 0)]
+        in_blocks: u64,
         /// The dump
         dump: PathBuf,
         #[command(flatten)]
@@ -131,6 +134,24 @@ enum Command {
         /// Exit 1 also if an L3 table maps cached memory
         #[arg(long)]
         blocks: bool,
+        #[command(flatten)]
+        pages: Pages,
+    },
+    /// Say whether the linear map is mapped by leaves of the same sizes as before; exit 1 if not
+    Healed {
+        /// The dump before
+        before: PathBuf,
+        /// The dump after
+        after: PathBuf,
+        #[command(flatten)]
+        pages: Pages,
+    },
+    /// Compare the DirectMap lines of /proc/meminfo with a dump; exit 1 if they differ
+    Meminfo {
+        /// A copy of /proc/meminfo
+        meminfo: PathBuf,
+        /// The dump
+        dump: PathBuf,
         #[command(flatten)]
         pages: Pages,
     },
@@ -256,6 +277,7 @@ fn run(command: Command) -> Result<Verdict, Error> {
         Command::Text {
             sections,
             vmallocinfo,
+            in_blocks,
             dump,
             pages,
             json,
@@ -269,7 +291,7 @@ fn run(command: Command) -> Result<Verdict, Error> {
             } else {
                 report.to_text()
             })?;
-            Ok(report.outside().is_empty().into())
+            Ok((report.outside().is_empty() && report.is_in_blocks(in_blocks)).into())
         }
         Command::Aliases {
             samples,
@@ -282,6 +304,27 @@ fn run(command: Command) -> Result<Verdict, Error> {
             let well =
                 |sample: &Sample| sample.findings.is_empty() && !(blocks && sample.l3_tables != 0);
             Ok(samples.iter().all(well).into())
+        }
+        Command::Healed {
+            before,
+            after,
+            pages,
+        } => {
+            input::check_standard_input([before.as_path(), &after])?;
+            let (text, equal) = healed::compare(&pages.read(&before)?, &pages.read(&after)?)?;
+            input::print(&text)?;
+            Ok(equal.into())
+        }
+        Command::Meminfo {
+            meminfo,
+            dump,
+            pages,
+        } => {
+            input::check_standard_input([meminfo.as_path(), &dump])?;
+            let differ = healed::check_meminfo(&pages.read(&dump)?, &Source::read(&meminfo)?)?;
+            let lines = differ.iter().map(|one| format!("{one}\n"));
+            input::print(&lines.collect::<String>())?;
+            Ok(differ.is_empty().into())
         }
         Command::CheckWx { dumps, pages } => {
             input::check_standard_input(dumps.iter().map(PathBuf::as_path))?;

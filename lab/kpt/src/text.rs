@@ -74,6 +74,10 @@ pub struct Totals {
     pub text_bytes: u64,
     /// Those in the cache.
     pub text_bytes_in_cache: u64,
+    /// Bytes of the cache's areas that hold them.
+    pub cache_bytes: u64,
+    /// Those that leaves or contiguous runs of at least 2 MiB map.
+    pub cache_bytes_in_blocks: u64,
 }
 
 /// Why a section is not in the cache.
@@ -322,7 +326,23 @@ impl TextReport {
                 sections,
             });
         }
+        let cached = sections.iter().filter(|section| {
+            let mapped = Mapped::of(section.range, dump);
+            section.name == TEXT
+                && section
+                    .outside(areas, mapped, dump.page_size.bytes())
+                    .is_none()
+        });
+        let cached: Vec<Section> = cached.cloned().collect();
+        for area in areas.holding_any(&cached) {
+            totals.add_area(area, dump);
+        }
         Self { modules, totals }
+    }
+
+    /// Whether at least `percent` of the areas that hold text are mapped by blocks.
+    pub fn is_in_blocks(&self, percent: u64) -> bool {
+        self.totals.cache_bytes_in_blocks * 100 >= self.totals.cache_bytes * percent
     }
 
     /// The names of the modules with a `.text` that is not in the cache.
@@ -382,6 +402,11 @@ impl TextReport {
             totals.modules_in_cache,
             totals.modules,
         );
+        text.push_str(&format!(
+            "{} of the cache's {} are mapped by blocks\n",
+            layout::bytes(totals.cache_bytes_in_blocks),
+            layout::bytes(totals.cache_bytes)
+        ));
         let outside = self.outside();
         if !outside.is_empty() {
             text.push_str(&format!("not in the cache: {}\n", outside.join(", ")));
@@ -391,6 +416,19 @@ impl TextReport {
 }
 
 impl Totals {
+    /// Adds what maps an area of the cache, its guard page left out.
+    fn add_area(&mut self, area: VaRange, dump: &Dump) {
+        for (leaf, granularity, _) in dump.leaves() {
+            let Some(part) = leaf.intersection(area) else {
+                continue;
+            };
+            self.cache_bytes += part.bytes();
+            if dump.page_size.leaf_bytes(granularity) >= CACHE_BLOCK {
+                self.cache_bytes_in_blocks += part.bytes();
+            }
+        }
+    }
+
     fn add(&mut self, text: &SectionText) {
         self.modules += 1;
         self.text_bytes = self.text_bytes.saturating_add(text.size);

@@ -1,26 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random sequences of splits, permission changes and restores on modelled translation tables,
-//! made by the very files that change the live kernel's tables, and checked after each step
+//! Random sequences of splits, permission changes, restores and joins on modelled translation
+//! tables, made by the very files that change the live kernel's tables, and checked after each step
 //! against an oracle that knows pages alone.
 //!
 //! After a step, every page that a written entry maps must have exactly the attributes and the
 //! output address that the oracle has for it; be mapped by a leaf, or contiguous run, that is whole
-//! and no smaller than the cuts so far need; and a step that fails must have changed nothing.
+//! and no smaller than the cuts need that nothing has healed; and a step that fails must have
+//! changed nothing. A table that is taken away is neither read nor written again, and was not
+//! before what led to it was invalidated.
 
 // As in the kernel.
 #![allow(clippy::precedence)]
 
 mod memory;
 mod oracle;
+mod ranges;
 mod steps;
 
+#[path = "../../../arch/arm64/mm/rox/coalesce.rs"]
+mod coalesce;
 #[allow(dead_code)]
 #[path = "../../../arch/arm64/mm/rox/descriptor.rs"]
 mod descriptor;
 #[allow(dead_code)]
 #[path = "../../../arch/arm64/mm/rox/geometry.rs"]
 mod geometry;
+#[path = "../../../arch/arm64/mm/rox/pending.rs"]
+mod pending;
 #[allow(dead_code)]
 #[path = "../../../arch/arm64/mm/rox/walk.rs"]
 mod walk;
@@ -42,6 +49,7 @@ fn main() {
     let Arguments { steps, seed } = Arguments::parse();
     let each = steps.div_ceil(3);
 
+    ranges::run(seed, steps / 10);
     steps::run::<memory::Pages4K>(seed, each);
     steps::run::<memory::Pages16K>(seed, each);
     steps::run::<memory::Pages64K>(seed, each);

@@ -2,12 +2,13 @@
 
 //! Translation tables in ordinary memory, with a log of the entries that were written.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, ops::Range};
 
 use crate::{
+    coalesce::Join,
     descriptor::Descriptor,
-    geometry::{Geometry, Level},
-    walk::{Shape, Tables},
+    geometry::{Geometry, LeafSize, Level},
+    walk::{self, Shape, Tables},
 };
 
 /// A page size as a type.
@@ -51,6 +52,20 @@ struct Table {
     /// The VA of what the first entry maps; unknown until the table is linked.
     base: Option<usize>,
     level: Level,
+    state: State,
+}
+
+/// Who may still use a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Software, and the MMU if it is linked.
+    Used,
+    /// No entry points to it, but TLBs and walk caches may.
+    Unlinked,
+    /// Neither do those.
+    Invalidated,
+    /// Nobody that is known here.
+    Retired,
 }
 
 /// Tables; the first one is the top.
@@ -60,6 +75,8 @@ pub struct Memory<P> {
     pub budget: usize,
     /// What has been written to since this was last cleared.
     pub writes: Vec<Write>,
+    /// How many bytes leaves of each size map, as what is tested counts them.
+    pub bytes: [usize; 5],
     /// Stores to tables that no entry pointed to, made visible or not.
     unpublished: bool,
     _pages: PhantomData<P>,
@@ -73,9 +90,11 @@ impl<P: PageSize> Memory<P> {
                 entries: vec![0; P::GEOMETRY.entries()],
                 base: Some(0),
                 level: Level::Pud,
+                state: State::Used,
             }],
             budget: usize::MAX,
             writes: Vec::new(),
+            bytes: [0; 5],
             unpublished: false,
             _pages: PhantomData,
         }
@@ -83,7 +102,15 @@ impl<P: PageSize> Memory<P> {
 
     /// Returns how many tables there are below the top.
     pub fn tables(&self) -> usize {
-        self.tables.len() - 1
+        assert!(
+            !self
+                .tables
+                .iter()
+                .any(|table| matches!(table.state, State::Unlinked | State::Invalidated)),
+            "a table is lost"
+        );
+        let used = |table: &&Table| table.state == State::Used;
+        self.tables.iter().filter(used).count() - 1
     }
 
     fn offset_mask() -> u64 {
@@ -97,7 +124,7 @@ impl<P: PageSize> Memory<P> {
         while at != level {
             let mut descriptor = self.read(entry);
             if descriptor.bits() == 0 {
-                let (_, address) = self.allocate(at.next()).expect("memory");
+                let (_, address) = self.allocate(at.next(), addr).expect("memory");
                 descriptor = Descriptor::table(address, false);
                 self.publish();
                 self.write(entry, at, descriptor);
@@ -165,11 +192,18 @@ impl<P: PageSize> Tables for Memory<P> {
     }
 
     fn read(&self, (table, index): Self::Entry) -> Descriptor {
+        assert_eq!(self.tables[table].state, State::Used, "read after use");
         Descriptor::from_bits(self.tables[table].entries[index])
     }
 
     fn write(&mut self, (table, index): Self::Entry, level: Level, descriptor: Descriptor) {
         assert_eq!(level, self.tables[table].level, "an entry of another level");
+        assert_eq!(self.tables[table].state, State::Used, "written after use");
+        let old = Descriptor::from_bits(self.tables[table].entries[index]);
+        if level != Level::Pte && old.bits() & 3 == 3 {
+            let (unlinked, _) = self.first(old);
+            self.tables[unlinked].state = State::Unlinked;
+        }
         self.tables[table].entries[index] = descriptor.bits();
         let Some(base) = self.tables[table].base else {
             self.unpublished = true;
@@ -189,16 +223,32 @@ impl<P: PageSize> Tables for Memory<P> {
         }
         self.writes.push(Write { start, size });
     }
+
+    fn resized(&mut self, addr: usize, bytes: usize, from: LeafSize, to: LeafSize) {
+        assert_eq!(addr % from.bytes(&P::GEOMETRY), 0);
+        self.bytes[from.index()] -= bytes;
+        self.bytes[to.index()] += bytes;
+    }
+}
+
+impl<P: PageSize> Memory<P> {
+    /// Counts how many bytes leaves of each size map.
+    pub fn measure(&mut self, bytes: Range<usize>) -> [usize; 5] {
+        let mut sizes = [0; 5];
+        walk::measure(self, &bytes, |size, bytes| sizes[size.index()] += bytes);
+        sizes
+    }
 }
 
 impl<P: PageSize> Shape for Memory<P> {
-    fn allocate(&mut self, level: Level) -> Option<(Self::Entry, u64)> {
+    fn allocate(&mut self, level: Level, _: usize) -> Option<(Self::Entry, u64)> {
         self.budget = self.budget.checked_sub(1)?;
         let table = self.tables.len();
         self.tables.push(Table {
             entries: vec![0; P::GEOMETRY.entries()],
             base: None,
             level,
+            state: State::Used,
         });
         Some(((table, 0), (table as u64) << P::SHIFT))
     }
@@ -209,5 +259,29 @@ impl<P: PageSize> Shape for Memory<P> {
 
     fn may_execute(&self, _: usize) -> bool {
         true
+    }
+}
+
+impl<P: PageSize> Join for Memory<P> {
+    fn invalidate_walks(&mut self, range: &Range<usize>) {
+        for table in &mut self.tables {
+            let size = P::GEOMETRY.size(table.level) * P::GEOMETRY.entries();
+            if table.state == State::Unlinked
+                && table
+                    .base
+                    .is_some_and(|base| range.start <= base && base + size <= range.end)
+            {
+                table.state = State::Invalidated;
+            }
+        }
+    }
+
+    fn retire(&mut self, (table, index): Self::Entry, range: &Range<usize>) {
+        assert_eq!(index, 0);
+        let table = &mut self.tables[table];
+        assert_eq!(table.base, Some(range.start));
+        assert_eq!(table.state, State::Invalidated, "an MMU may read it");
+        table.state = State::Retired;
+        table.entries.clear();
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! Shares no code with what is tested, sizes apart.
 
+use std::ops::Range;
+
 use crate::{
     geometry::Level,
     memory::{Memory, PageSize},
@@ -103,12 +105,75 @@ impl Oracle {
         }
     }
 
+    /// Notes that leaves are joined around `page`, as far as those in `within` can be: all runs of
+    /// the same level 2 block, then what the page is in.
+    pub fn join(&mut self, page: usize, within: &Range<usize>) {
+        let block = page / self.units[2] * self.units[2];
+        for run in (block..block + self.units[2]).step_by(self.units[1]) {
+            if self.can_join(1, run, within) {
+                self.heal(1, run);
+            }
+        }
+        if self.cut[2].get(page / self.units[2]) == Some(&true) {
+            if !self.can_join(2, page, within) {
+                return;
+            }
+            self.heal(2, page);
+        }
+        // Only whole blocks make a run of blocks, or a block of level 1.
+        for unit in [3, 4] {
+            let start = page / self.units[unit] * self.units[unit];
+            let blocks = start / self.units[2]..(start + self.units[unit]) / self.units[2];
+            let whole = self.cut[2]
+                .get(blocks)
+                .is_some_and(|cut| !cut.iter().any(|&cut| cut));
+            if whole && self.can_join(unit, page, within) {
+                self.heal(unit, page);
+            }
+        }
+    }
+
+    /// Returns whether the unit that `page` is in was one, and can be again.
+    fn can_join(&self, unit: usize, page: usize, within: &Range<usize>) -> bool {
+        let size = self.units[unit];
+        let start = page / size * size;
+        let pages = start..start + size;
+        if within.start > pages.start || within.end < pages.end || pages.end > self.pages.len() {
+            return false;
+        }
+        let Some(first) = self.attributes(start) else {
+            return false;
+        };
+        first & VALID != 0
+            && pages.clone().all(|page| {
+                self.initial[page] as usize >= unit && self.attributes(page) == Some(first)
+            })
+    }
+
+    /// Forgets cuts in the unit that `page` is in.
+    fn heal(&mut self, unit: usize, page: usize) {
+        let size = self.units[unit];
+        let pages = page / size * size..page / size * size + size;
+        for (unit, cut) in self.units.iter().zip(&mut self.cut).take(unit + 1) {
+            cut[pages.start / unit..pages.end / unit].fill(false);
+        }
+    }
+
     /// Returns the unit that maps `page`, an index of `units`: the largest without a cut.
     pub fn unit(&self, page: usize) -> usize {
         (0..=self.initial[page] as usize)
             .rev()
             .find(|&unit| !self.cut[unit][page / self.units[unit]])
             .expect("pages are never cut")
+    }
+
+    /// Returns how many bytes units of each size map, of pages of `page_size` bytes.
+    pub fn sizes(&self, page_size: usize) -> [usize; 5] {
+        let mut sizes = [0; 5];
+        for page in (0..self.pages.len()).filter(|&page| self.pages[page] != Page::Hole) {
+            sizes[self.unit(page)] += page_size;
+        }
+        sizes
     }
 
     /// Returns the unit that `page` was mapped with at first.

@@ -7,6 +7,7 @@ use std::{any::type_name, ops::Range};
 use rand::{rngs::SmallRng, Rng, SeedableRng};
 
 use crate::{
+    coalesce,
     descriptor::{self, Change},
     geometry::Level,
     memory::{Memory, PageSize},
@@ -23,7 +24,7 @@ const NOT_GLOBAL: u64 = 1 << 11;
 const GUARDED: u64 = 1 << 50;
 /// Memory as it is mapped: valid, writable, not executable.
 const DEFAULT: u64 = VALID | WRITE | PXN;
-/// Steps before the tables are made anew, as nothing here makes leaves larger.
+/// Steps before everything is restored, and the tables are made anew.
 const EPOCH: u64 = 1500;
 
 /// Changes that callers ask for: bits to set, bits to clear.
@@ -89,6 +90,9 @@ impl<P: PageSize> Model<P> {
             page += units[unit];
         }
         model.tables = model.memory.tables();
+        let all = Self::bytes(&(0..pages));
+        model.memory.bytes = model.memory.measure(all);
+        assert_eq!(model.memory.bytes, model.oracle.sizes(1 << P::SHIFT));
         model.memory.writes.clear();
         model
     }
@@ -222,12 +226,98 @@ impl<P: PageSize> Model<P> {
         self.check_written(true);
     }
 
+    /// Returns runs of pages in `pages` for which `is_wanted` holds.
+    fn runs(pages: Range<usize>, is_wanted: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for page in pages.filter(|&page| is_wanted(page)) {
+            match runs.last_mut() {
+                Some(run) if run.end == page => run.end += 1,
+                _ => runs.push(page..page + 1),
+            }
+        }
+        runs
+    }
+
+    /// Restores what can be in the level 1 block, or run of blocks, around a page.
+    fn restore_widely(&mut self, page: usize) {
+        let unit = units::<P>()[if P::SHIFT == 12 { 4 } else { 3 }];
+        let start = page / unit * unit;
+        let (set, clear) = RESTORE;
+        let can_be = |page| self.oracle.after(page, set, clear).is_some();
+
+        for run in Self::runs(start..(start + unit).min(self.pages), can_be) {
+            self.restore(run);
+        }
+    }
+
+    /// Restores and joins everything, and checks that it is as it was at first.
+    fn heal(&mut self) {
+        let (set, clear) = (DEFAULT, RDONLY | INVALID | GUARDED);
+        let change = Change::new(set, clear).expect("an ordinary change");
+        let is_mapped = |page: usize| self.oracle.pages[page] != Page::Hole;
+
+        for run in Self::runs(0..self.pages, is_mapped) {
+            assert!(walk::apply(&mut self.memory, &Self::bytes(&run), change).is_ok());
+            self.note(run, set, clear);
+        }
+        self.memory.writes.clear();
+        let block = units::<P>()[2];
+        for page in (0..self.pages).step_by(block) {
+            coalesce::coalesce(
+                &mut self.memory,
+                page << P::SHIFT,
+                &Self::bytes(&(0..self.pages)),
+            );
+            self.oracle.join(page, &(0..self.pages));
+        }
+        self.memory.writes.clear();
+        self.check_all();
+        for page in 0..self.pages {
+            assert_eq!(self.oracle.unit(page), self.oracle.initial_unit(page));
+        }
+        assert_eq!(self.memory.tables(), self.tables, "tables");
+    }
+
+    /// Joins leaves in a range as the worker does, block by block.
+    fn join(&mut self, random: &mut SmallRng, range: Range<usize>) {
+        let block = units::<P>()[2];
+        let within = match random.random_range(0..4) {
+            // As in the module region: nothing but the range itself.
+            0 => range.clone(),
+            _ => 0..self.pages,
+        };
+        let bytes = Self::bytes(&within);
+        for page in (range.start / block * block..range.end).step_by(block) {
+            let page = page.max(range.start);
+            let joined = coalesce::coalesce(&mut self.memory, page << P::SHIFT, &bytes);
+            assert_eq!(joined, !self.memory.writes.is_empty(), "what it says");
+            self.oracle.join(page, &within);
+            self.check_written(true);
+        }
+        // What is in order stays.
+        let page = range.start;
+        assert!(!coalesce::coalesce(
+            &mut self.memory,
+            page << P::SHIFT,
+            &bytes
+        ));
+        assert!(self.memory.writes.is_empty());
+    }
+
     fn note(&mut self, range: Range<usize>, set: u64, clear: u64) {
         for page in range {
             if let Some(attributes) = self.oracle.after(page, set, clear) {
                 self.oracle.set(page, attributes);
             }
         }
+    }
+
+    /// Checks that what counts leaves is right.
+    fn check_sizes(&mut self) {
+        let sizes = self.oracle.sizes(1 << P::SHIFT);
+        let all = Self::bytes(&(0..self.pages));
+        assert_eq!(self.memory.bytes, sizes, "sizes as counted");
+        assert_eq!(self.memory.measure(all), sizes, "sizes as measured");
     }
 
     /// Checks that no table was allocated that no cut needs.
@@ -275,14 +365,19 @@ pub fn run<P: PageSize>(seed: u64, steps: u64) {
         model.check_all();
         for _ in 0..EPOCH.min(steps - done) {
             let range = model.range(&mut random);
-            match random.random_range(0..4) {
+            match random.random_range(0..6) {
                 0 => model.restore(range),
+                1 => model.restore_widely(range.start),
+                2 => model.join(&mut random, range),
                 _ => model.change(&mut random, range),
             }
             done += 1;
         }
         model.check_all();
         model.check_tables();
+        model.check_sizes();
+        model.heal();
+        model.check_sizes();
         epoch += 1;
     }
     println!("{name}: {steps} steps, no difference");

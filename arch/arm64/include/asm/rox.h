@@ -52,6 +52,24 @@ void rox_unlock_shape(void);
 bool rox_is_only_cpu(void);
 
 /**
+ * rox_prevent_dump - keep ptdump and memory hotplug out of kernel page tables
+ *
+ * May sleep. Taken before rox_lock_shape().
+ */
+void rox_prevent_dump(void);
+
+/**
+ * rox_allow_dump - end what rox_prevent_dump() began
+ */
+void rox_allow_dump(void);
+
+/**
+ * rox_queue_joining - have rox_join_leaves() called by a worker
+ * @delay_ms:	when, in milliseconds from now, unless it is queued already
+ */
+void rox_queue_joining(unsigned int delay_ms);
+
+/**
  * rox_top_entry - find an entry of the highest level that may have leaves
  * @addr:	kernel VA
  *
@@ -93,6 +111,12 @@ u64 *rox_alloc_table(bool last_level);
 void rox_free_table(u64 *table);
 
 /**
+ * rox_free_table_later - free a table when no RCU reader sees it any more
+ * @table:	as returned by rox_alloc_table(); no entry points to it
+ */
+void rox_free_table_later(u64 *table);
+
+/**
  * rox_write_upper_entry - write an entry of a table of level 1 or 2
  * @entry:	the entry, which may be in swapper_pg_dir
  * @descriptor:	what to write
@@ -127,6 +151,16 @@ void rox_invalidate_tlb(unsigned long start, unsigned long end);
 void rox_complete_invalidation(void);
 
 /**
+ * rox_invalidate_walks - remove leaves and what leads to them from all TLBs
+ * @start:	first VA, page aligned
+ * @end:	VA behind the last one, page aligned
+ *
+ * For a range that one table maps, or mapped: the entry for that table goes from
+ * walk caches too. Follows rox_sync_tables(), and waits until all is done.
+ */
+void rox_invalidate_walks(unsigned long start, unsigned long end);
+
+/**
  * rox_pte_gp - attribute bit of guarded pages
  *
  * Return: PTE_GP if the kernel uses FEAT_BTI for itself, or 0
@@ -139,6 +173,13 @@ pteval_t rox_pte_gp(void);
  * Return: PTE_VALID, and PTE_NG if kernel mappings are not global
  */
 pteval_t rox_pte_valid(void);
+
+/**
+ * rox_count_event - count that a block of the linear map was split or joined
+ * @level1:	whether it is a block of level 1, else one of level 2
+ * @joined:	whether it was joined, else split
+ */
+void rox_count_event(bool level1, bool joined);
 
 /* Rust, called from C. */
 
@@ -193,11 +234,79 @@ int rox_change_linear_map(unsigned long start, unsigned long size,
  */
 int rox_reset_linear_map(struct page **pages, unsigned int nr);
 
+/**
+ * rox_map_by_pages - map a part of the linear map by pages, for good
+ * @start:	first VA, page aligned
+ * @size:	size in bytes, a multiple of the page size
+ *
+ * For memory whose pages change in atomic context. TLBs may hold larger leaves
+ * with the same attributes. May sleep.
+ *
+ * Return: 0; -EINVAL if the range is not all mapped; -ENOMEM if there is no memory
+ * for a table; -EOPNOTSUPP unless rox_supported()
+ */
+int rox_map_by_pages(unsigned long start, unsigned long size);
+
+/**
+ * rox_join_leaves - join leaves that were split, and are alike again
+ * @first:	whether this is the first call of a series
+ *
+ * Does this in one place. For the work that rox_queue_joining() queues. May sleep.
+ *
+ * Return: whether there is more to do now
+ */
+bool rox_join_leaves(bool first);
+
+/**
+ * rox_stats_start - count the leaves of the linear map for the first time
+ * @start:	first VA, page aligned
+ * @size:	size in bytes
+ *
+ * May sleep.
+ */
+void rox_stats_start(unsigned long start, unsigned long size);
+
+/**
+ * rox_stats_add - count the leaves of memory that is added
+ * @start:	first VA in the linear map, which has been mapped
+ * @size:	size in bytes
+ *
+ * May sleep. Nobody uses the memory yet.
+ */
+void rox_stats_add(unsigned long start, unsigned long size);
+
+/**
+ * rox_stats_remove - do not count memory any more that is about to be removed
+ * @start:	first VA in the linear map, which is still mapped
+ * @size:	size in bytes
+ *
+ * May sleep. Nobody uses the memory any more.
+ */
+void rox_stats_remove(unsigned long start, unsigned long size);
+
+/**
+ * rox_stats_get - how much of the linear map is mapped by leaves of a size
+ * @index:	0 for pages; 1 for contiguous runs of them; 2 for blocks of level 2; 3
+ *		for contiguous runs of those; 4 for blocks of level 1
+ * @leaf_size:	where to store what one of them maps, in bytes
+ *
+ * Return: bytes
+ */
+unsigned long rox_stats_get(unsigned int index, unsigned long *leaf_size);
+
 #else /* CONFIG_ARM64_EXECMEM_ROX */
 
 static inline bool rox_supported(void)
 {
 	return false;
+}
+
+static inline void rox_lock_shape(void)
+{
+}
+
+static inline void rox_unlock_shape(void)
+{
 }
 
 static inline void rox_execmem_setup(struct execmem_info *info)
@@ -217,6 +326,19 @@ static inline int rox_change_linear_map(unsigned long start, unsigned long size,
 }
 
 static inline int rox_reset_linear_map(struct page **pages, unsigned int nr)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void rox_stats_add(unsigned long start, unsigned long size)
+{
+}
+
+static inline void rox_stats_remove(unsigned long start, unsigned long size)
+{
+}
+
+static inline int rox_map_by_pages(unsigned long start, unsigned long size)
 {
 	return -EOPNOTSUPP;
 }

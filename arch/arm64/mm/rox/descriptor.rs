@@ -9,6 +9,7 @@
 
 use super::geometry::{
     Geometry,
+    LeafSize,
     Level, //
 };
 
@@ -28,6 +29,12 @@ pub(crate) const WRITE: u64 = 1 << 51;
 const CONTIGUOUS: u64 = 1 << 52;
 /// The kernel does not execute what the leaf maps.
 pub(crate) const PXN: u64 = 1 << 53;
+/// Linux: a leaf was one of a contiguous run, and becomes one again when the rest of the run is
+/// like it. Of tables: so was the block whose place it has. Reserved for software in leaves, and
+/// ignored in tables.
+const WAS_CONTIGUOUS: u64 = 1 << 57;
+/// Linux, of tables: it has the place of a block. Ignored by the MMU.
+const WAS_BLOCK: u64 = 1 << 58;
 /// Of tables: as [`PXN`] in all leaves below.
 const PXN_TABLE: u64 = 1 << 59;
 /// Of tables: user space executes nothing below.
@@ -37,7 +44,7 @@ const UXN_TABLE: u64 = 1 << 60;
 ///
 /// # Invariants
 ///
-/// It does not touch the bits that say how large the leaf is.
+/// It does not touch the bits that say how large the leaf is, or was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     set: u64,
@@ -47,7 +54,7 @@ pub(crate) struct Change {
 impl Change {
     /// Returns the change with these masks, or [`None`] if it would change what a descriptor is.
     pub(crate) const fn new(set: u64, clear: u64) -> Option<Self> {
-        if (set | clear) & (TABLE_OR_PAGE | CONTIGUOUS) != 0 {
+        if (set | clear) & (TABLE_OR_PAGE | CONTIGUOUS | WAS_CONTIGUOUS) != 0 {
             return None;
         }
         // INVARIANT: Checked above.
@@ -133,6 +140,11 @@ impl Descriptor {
         self.0
     }
 
+    /// Returns whether this table has the place of a block.
+    pub(crate) const fn was_block(self) -> bool {
+        self.0 & WAS_BLOCK != 0
+    }
+
     /// Returns what the descriptor is in a table of `level`.
     #[inline]
     pub(crate) fn kind(self, level: Level) -> Kind {
@@ -192,15 +204,11 @@ impl Leaf {
         self.bits & PXN == 0
     }
 
-    /// Returns the size in bytes, and the alignment, of what has to be changed together: the
-    /// leaf, or the contiguous run that it is one of.
+    /// Returns the size, and the alignment, of what has to be changed together: the leaf, or the
+    /// contiguous run that it is one of.
     #[inline]
-    pub(crate) const fn unit(self, geometry: &Geometry) -> usize {
-        if self.is_contiguous() {
-            geometry.run_size(self.level)
-        } else {
-            geometry.size(self.level)
-        }
+    pub(crate) const fn size(self) -> LeafSize {
+        LeafSize::new(self.level, self.is_contiguous())
     }
 
     /// Returns the leaf after `change`, or [`None`] if that were one that is both writable and
@@ -216,12 +224,76 @@ impl Leaf {
         (is_present && !(leaf.is_writable() && leaf.is_executable())).then_some(leaf)
     }
 
-    /// Returns the leaf as one that is not of a contiguous run.
+    /// Returns this leaf of a contiguous run as one for itself, with a note of what it was.
     pub(crate) const fn alone(self) -> Self {
         // INVARIANT: What else it is stays.
         Self {
-            bits: self.bits & !CONTIGUOUS,
+            bits: self.bits & !CONTIGUOUS | WAS_CONTIGUOUS,
             ..self
+        }
+    }
+
+    /// Returns this leaf as one for itself that never becomes one of a run.
+    pub(crate) const fn pinned(self) -> Self {
+        // INVARIANT: What else it is stays.
+        Self {
+            bits: self.bits & !(CONTIGUOUS | WAS_CONTIGUOUS),
+            ..self
+        }
+    }
+
+    /// Returns [`Self::alone`] as the leaf of a contiguous run that it was.
+    pub(crate) const fn together(self) -> Self {
+        // INVARIANT: What else it is stays.
+        Self {
+            bits: self.bits & !WAS_CONTIGUOUS | CONTIGUOUS,
+            ..self
+        }
+    }
+
+    /// Returns whether the leaf is one of a contiguous run, or was.
+    pub(crate) const fn is_of_run(self) -> bool {
+        self.bits & (CONTIGUOUS | WAS_CONTIGUOUS) != 0
+    }
+
+    /// Returns whether this leaf and those that follow it can be one that maps `size` bytes, as
+    /// far as this leaf is concerned: it is valid, was made smaller by a split, and its PA is
+    /// aligned.
+    pub(crate) const fn begins(self, size: usize, geometry: &Geometry) -> bool {
+        let offset = (size - geometry.size(self.level)) as u64;
+
+        self.is_valid() && self.is_of_run() && self.bits & offset == 0
+    }
+
+    /// Returns whether `leaf`, `index` leaves behind this one, which [`Self::begins`] something,
+    /// maps what follows in memory, with the same attributes.
+    pub(crate) const fn is_continued_by(
+        self,
+        leaf: Self,
+        index: usize,
+        geometry: &Geometry,
+    ) -> bool {
+        let offset = (index * geometry.size(self.level)) as u64;
+        let differs = (self.bits | offset) ^ leaf.bits;
+
+        leaf.is_of_run() && differs & !(CONTIGUOUS | WAS_CONTIGUOUS) == 0
+    }
+
+    /// Returns the table descriptor that has the place of this block. `address` is the table's PA
+    /// as descriptors hold it; if `pxn`, the kernel executes nothing of what it maps.
+    pub(crate) const fn replaced_by(self, address: u64, pxn: bool) -> Descriptor {
+        let was_contiguous = if self.is_of_run() { WAS_CONTIGUOUS } else { 0 };
+        Descriptor(Descriptor::table(address, pxn).0 | was_contiguous | WAS_BLOCK)
+    }
+
+    /// Returns the block of `level` that this leaf, the first one in `table`, begins.
+    pub(crate) const fn whole(self, level: Level, table: Descriptor) -> Self {
+        // Pages have the bit set, blocks do not.
+        let bits = self.bits & !(TABLE_OR_PAGE | CONTIGUOUS | WAS_CONTIGUOUS);
+        // INVARIANT: It is the descriptor of a block; validity stays.
+        Self {
+            bits: bits | table.0 & WAS_CONTIGUOUS,
+            level,
         }
     }
 
@@ -237,7 +309,7 @@ impl Leaf {
         let offset = (index * geometry.size(level)) as u64;
         // INVARIANT: The type of a leaf is set as the next level has it; validity stays.
         Self {
-            bits: self.bits | offset | page | CONTIGUOUS,
+            bits: self.bits & !WAS_CONTIGUOUS | offset | page | CONTIGUOUS,
             level,
         }
     }

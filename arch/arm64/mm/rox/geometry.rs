@@ -100,3 +100,48 @@ impl Geometry {
         size == self.page() || size == self.run_size(Level::Pte) || size == self.size(Level::Pmd)
     }
 }
+
+/// The size of a leaf, or of the contiguous run that it is one of, whatever the geometry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeafSize {
+    pub(crate) level: Level,
+    pub(crate) is_contiguous: bool,
+}
+
+impl LeafSize {
+    /// The sizes, from the smallest.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::new(Level::Pte, false),
+        Self::new(Level::Pte, true),
+        Self::new(Level::Pmd, false),
+        Self::new(Level::Pmd, true),
+        Self::new(Level::Pud, false),
+    ];
+
+    /// Returns the size of a leaf of `level`.
+    pub(crate) const fn new(level: Level, is_contiguous: bool) -> Self {
+        Self {
+            level,
+            is_contiguous,
+        }
+    }
+
+    /// Returns the index in [`Self::ALL`].
+    pub(crate) const fn index(self) -> usize {
+        match self.level {
+            Level::Pte => self.is_contiguous as usize,
+            Level::Pmd => 2 + self.is_contiguous as usize,
+            // There are no runs of level 1.
+            Level::Pud => 4,
+        }
+    }
+
+    /// Returns the size in bytes.
+    pub(crate) const fn bytes(self, geometry: &Geometry) -> usize {
+        if self.is_contiguous {
+            geometry.run_size(self.level)
+        } else {
+            geometry.size(self.level)
+        }
+    }
+}

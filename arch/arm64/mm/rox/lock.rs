@@ -25,7 +25,7 @@
 //!
 //! - KFENCE flips single pages of its pool in atomic context. The pool is mapped by pages from
 //!   before its first use, nobody else changes its permissions, and nobody splits or joins leaves
-//!   of it.
+//!   of it: none has the note of a split.
 //! - debug_pagealloc flips pages in atomic context. With it the linear map is mapped by pages
 //!   and there is no [`Bbml3`], so that nothing here runs.
 //! - Hibernation makes a page valid, copies it, and makes it invalid again, with interrupts off on
@@ -35,9 +35,20 @@
 //! - vmalloc maps and unmaps areas under its own locks. It frees a table only if no area has pages
 //!   in it; a walk looks at no table but those that map the range of its caller.
 //! - Memory hotplug changes the linear map of memory that is offline, which nobody owns.
-//! - Who reads: `vmalloc_to_page()`, `kernel_page_present()`, ptdump and perf read each entry once,
-//!   and an entry is a table or a leaf of the right memory at any time. Nothing here frees a table
-//!   that an entry has pointed to.
+//! - Who reads without the lock reads each entry once, and an entry is a table or a leaf of the
+//!   right memory at any time.
+//!
+//! # When tables go
+//!
+//! Who joins leaves takes tables out of use. [`JoinLock`] keeps those out who walk through tables of
+//! memory that is not theirs, and for long: ptdump, by `init_mm`'s mmap lock, and memory hotplug.
+//! kexec, which copies the linear map, takes `pgtable_split_lock`. The rest reads one address:
+//!
+//! - `kernel_page_present()` is an RCU reader, perf has interrupts off: tables of the linear map are
+//!   freed after a grace period.
+//! - `vmalloc_to_page()` on text in the ROX cache: a block's table is parked, as it is, until it
+//!   maps that block again or the block is freed; see `blocks`. No other memory of vmalloc is
+//!   joined.
 
 use kernel::{
     bindings,
@@ -84,6 +95,45 @@ impl Drop for ShapeLock {
 }
 
 impl MayChange for ShapeLock {}
+
+/// Nobody walks through all tables: neither ptdump nor memory hotplug.
+struct NoDump(NotThreadSafe);
+
+impl Drop for NoDump {
+    fn drop(&mut self) {
+        // SAFETY: It was taken, by this thread.
+        unsafe { bindings::rox_allow_dump() };
+    }
+}
+
+/// The right to take tables out of use: [`ShapeLock`], and nobody walks through all tables.
+pub(crate) struct JoinLock {
+    // Dropped in this order.
+    shape: ShapeLock,
+    _no_dump: NoDump,
+}
+
+impl JoinLock {
+    /// Takes the locks.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn lock(bbml3: Bbml3) -> Self {
+        // SAFETY: Who takes the locks drops them before it returns, so that they are not held here.
+        unsafe { bindings::rox_prevent_dump() };
+        let no_dump = NoDump(NotThreadSafe);
+        Self {
+            shape: ShapeLock::lock(bbml3),
+            _no_dump: no_dump,
+        }
+    }
+
+    /// Returns the lock of the shape.
+    pub(crate) fn shape(&mut self) -> &mut ShapeLock {
+        &mut self.shape
+    }
+}
+
+impl MayChange for JoinLock {}
 
 /// The right to change permissions of pages while the machine sleeps: no other CPU runs, and this
 /// one has interrupts off.

@@ -26,18 +26,24 @@ use super::{
         self,
         Area, //
     },
+    blocks,
     descriptor::Change,
+    execmem::BLOCK_SIZE,
+    geometry::Level,
     lock::{
         Bbml3,
-        MayChange,
         OnlyCpu,
         ShapeLock, //
     },
-    table::KernelTables,
+    table::{
+        KernelTables,
+        Table, //
+    },
     walk::{
         self,
         Changed, //
-    }, //
+    },
+    worker, //
 };
 
 impl From<walk::Error> for Error {
@@ -71,19 +77,37 @@ fn prepare(
     Ok(())
 }
 
+/// Changes `range`, and has its leaves joined a little later.
+///
+/// # Errors
+///
+/// [`EINVAL`] if it was not prepared.
+fn apply(
+    tables: &mut KernelTables<ShapeLock>,
+    range: &Range<usize>,
+    change: Change,
+) -> Result<Changed> {
+    let changed = walk::apply(tables, range, change)?;
+
+    if changed != Changed::Nothing {
+        worker::note_change(tables.right(), range);
+    }
+    Ok(changed)
+}
+
 /// Changes `parts`, and invalidates what TLBs hold of them.
 ///
 /// # Errors
 ///
 /// [`EINVAL`] if a part was not prepared.
-fn change<R: MayChange>(
-    tables: &mut KernelTables<R>,
+fn change(
+    tables: &mut KernelTables<ShapeLock>,
     parts: impl Iterator<Item = Part> + Clone,
 ) -> Result {
     let mut changed = Changed::Nothing;
 
     for (range, change) in parts.clone() {
-        changed = changed.max(walk::apply(tables, &range, change)?);
+        changed = changed.max(apply(tables, &range, change)?);
     }
     match changed {
         Changed::Nothing => {}
@@ -155,7 +179,7 @@ pub(crate) unsafe fn set_linear_map(bbml3: Bbml3, range: Range<usize>, to: Chang
 
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
     prepare(&mut tables, iter::once((range.clone(), to)))?;
-    walk::apply(&mut tables, &range, to)?;
+    apply(&mut tables, &range, to)?;
     tables.sync();
     Ok(())
 }
@@ -182,7 +206,7 @@ pub(crate) unsafe fn reset_linear_map(
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
 
     for run in runs {
-        walk::apply(&mut tables, &run, linear_map_default())?;
+        apply(&mut tables, &run, linear_map_default())?;
     }
     tables.sync();
     Ok(())
@@ -201,21 +225,21 @@ pub(crate) unsafe fn reset_linear_map(
 ///
 /// The caller owns `mapping`.
 pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change) -> Result {
-    let mut tables = KernelTables::of_cache(ShapeLock::lock(bbml3));
+    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
     let mapping = iter::once((mapping, to));
 
     prepare(&mut tables, mapping.clone())?;
     change(&mut tables, mapping)
 }
 
-/// Makes `block` one of the ROX cache: read-only and executable, its linear alias read-only, and
-/// with a table in the reserve for each leaf that is as large as one.
+/// Makes `block` one of the ROX cache, or several: read-only and executable, its linear alias
+/// read-only, and with a table parked for each leaf that is as large as one.
 ///
 /// Context: may sleep.
 ///
 /// # Errors
 ///
-/// [`ENOMEM`] if there is no memory for a table. The block is then as before.
+/// [`ENOMEM`] if there is no memory for a table. [`release`] is for what may be left then.
 ///
 /// # Safety
 ///
@@ -223,29 +247,28 @@ pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change)
 pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>) -> Result {
     let mapping = block.range();
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
-    let wanted = walk::count_blocks(&mut tables, &mapping, |_| true)?;
-    let mut reserved = 0;
 
-    while reserved < wanted && tables.deposit().is_ok() {
-        reserved += 1;
+    // Where memory was too fragmented for blocks the area is smaller than one, or not aligned.
+    let parts = match (mapping.start | mapping.end) % BLOCK_SIZE {
+        0 => mapping.clone(),
+        _ => 0..0,
+    };
+    for start in parts.step_by(BLOCK_SIZE) {
+        let part = start..start + BLOCK_SIZE;
+        let table = match walk::count_blocks(&mut tables, &part)? {
+            0 => None,
+            _ => Some(Table::new(Level::Pte).ok_or(ENOMEM)?),
+        };
+        blocks::add(tables.right(), start, table)?;
     }
     drop(tables);
 
-    let result = if reserved == wanted {
-        // SAFETY: By the safety requirements of this function.
-        unsafe { set_memory(bbml3, mapping, rox()) }
-    } else {
-        Err(ENOMEM)
-    };
-    if result.is_err() {
-        let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
-        (0..reserved).for_each(|_| tables.withdraw());
-    }
-    result
+    // SAFETY: By the safety requirements of this function.
+    unsafe { set_memory(bbml3, mapping, rox()) }
 }
 
-/// Undoes [`populate`], so that `block` can be freed: no longer executable, and then its linear
-/// alias writable again. A block that was not populated is left as it is.
+/// Undoes [`populate`], or what it has done before it failed, so that `block` can be freed: no
+/// longer executable, and then its linear alias writable again.
 ///
 /// Context: may sleep.
 ///
@@ -262,10 +285,28 @@ pub(crate) unsafe fn release(bbml3: Bbml3, block: &Area<'_>) -> Result {
     let aliases = aliases.map(|run| (run, linear_map_default()));
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
 
-    let reserved = walk::count_blocks(&mut tables, &mapping, |leaf| leaf.is_executable())?;
-    change(&mut tables, iter::once((mapping, rw_nx())))?;
+    change(&mut tables, iter::once((mapping.clone(), rw_nx())))?;
     change(&mut tables, aliases)?;
-    (0..reserved).for_each(|_| tables.withdraw());
+    blocks::remove(tables.right(), &mapping);
+    Ok(())
+}
+
+/// Maps `range`, a part of the linear map, with pages that never become part of anything larger.
+///
+/// Context: may sleep.
+///
+/// # Errors
+///
+/// [`EINVAL`] if `range` is not all mapped; [`ENOMEM`] if there is no memory for tables.
+///
+/// # Safety
+///
+/// The caller owns the memory that `range` maps.
+pub(crate) unsafe fn map_by_pages(bbml3: Bbml3, range: Range<usize>) -> Result {
+    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+
+    walk::pin(&mut tables, &range)?;
+    tables.sync();
     Ok(())
 }
 

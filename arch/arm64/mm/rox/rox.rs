@@ -10,15 +10,18 @@
 //!
 //! - `geometry`, `descriptor`: sizes of leaves; descriptors as values. Pure.
 //! - `walk`: splits and changes leaves, of tables that it knows by a trait. Pure.
+//! - `coalesce`: joins leaves again that were split. Pure.
 //! - `runs`: pages to contiguous runs. `trap`: what free memory is filled with. Pure.
 //! - `lock`: who may change page tables, and when. The protocol is there.
-//! - `table`: the live tables. `reserve`: tables kept for blocks of the cache.
+//! - `table`: the live tables. `blocks`: the cache's blocks, and a table for each.
 //! - `area`: vmalloc areas and the linear aliases of their pages.
 //! - `permission`: what a call changes, and in which order.
+//! - `stats`: how much of the linear map is mapped by leaves of each size.
+//! - `worker`: when leaves are joined. `pending`: where; pure.
 //! - `execmem`: ranges and block size.
 //!
-//! `unsafe` is where C is called: here, in `area`, `lock`, `table` and `reserve`; elsewhere it
-//! passes contracts on.
+//! `unsafe` is where C is called: here, in `area`, `lock`, `table` and `worker`, and where a lock
+//! guards what is shared, in `blocks` and `worker`; elsewhere it passes contracts on.
 //!
 //! C header: [`arch/arm64/include/asm/rox.h`](srctree/arch/arm64/include/asm/rox.h)
 
@@ -39,21 +42,26 @@ use kernel::{
 };
 
 mod area;
+mod blocks;
+mod coalesce;
 mod descriptor;
 mod execmem;
 mod geometry;
 mod lock;
+mod pending;
 mod permission;
-mod reserve;
 mod runs;
+mod stats;
 mod table;
 #[cfg(CONFIG_ARM64_EXECMEM_ROX_KUNIT_TEST)]
 mod tests;
 mod trap;
 mod walk;
+mod worker;
 
 use area::Area;
 use descriptor::Change;
+use geometry::LeafSize;
 use lock::Bbml3;
 
 #[allow(dead_code)]
@@ -142,6 +150,83 @@ pub unsafe extern "C" fn rox_reset_linear_map(
         unsafe { permission::reset_linear_map(bbml3, area::alias_runs(pages)) }?;
         Ok(0)
     })
+}
+
+/// Maps a part of the linear map by pages, for good. See the header.
+///
+/// # Safety
+///
+/// The caller must own the memory that the range maps.
+#[export]
+pub unsafe extern "C" fn rox_map_by_pages(start: usize, size: usize) -> c_int {
+    from_result(|| {
+        let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+
+        // SAFETY: By the safety requirements of this function.
+        unsafe { permission::map_by_pages(bbml3, range(start, size)?) }?;
+        Ok(0)
+    })
+}
+
+/// Joins leaves that were split. See the header.
+///
+/// # Safety
+///
+/// For the work that `rox_queue_joining()` queues.
+#[export]
+pub unsafe extern "C" fn rox_join_leaves(is_first: bool) -> bool {
+    Bbml3::get().is_some_and(|bbml3| (!is_first || worker::begin(bbml3)) && worker::step(bbml3))
+}
+
+/// Counts leaves of the linear map for the first time. See the header.
+///
+/// # Safety
+///
+/// `start` and `size` must be those of the linear map.
+#[export]
+pub unsafe extern "C" fn rox_stats_start(start: usize, size: usize) {
+    if let Some(bbml3) = Bbml3::get() {
+        stats::start(bbml3, &(start..start + size));
+    }
+}
+
+/// Counts leaves of memory that is added. See the header.
+///
+/// # Safety
+///
+/// Nobody uses the memory yet.
+#[export]
+pub unsafe extern "C" fn rox_stats_add(start: usize, size: usize) {
+    if let Some(bbml3) = Bbml3::get() {
+        stats::count(bbml3, &(start..start + size));
+    }
+}
+
+/// Counts no longer what is about to be removed. See the header.
+///
+/// # Safety
+///
+/// Nobody uses the memory any more.
+#[export]
+pub unsafe extern "C" fn rox_stats_remove(start: usize, size: usize) {
+    if let Some(bbml3) = Bbml3::get() {
+        stats::uncount(bbml3, &(start..start + size));
+    }
+}
+
+/// How much of the linear map is mapped by leaves of a size. See the header.
+///
+/// # Safety
+///
+/// `leaf_size` must be valid for a write.
+#[export]
+pub unsafe extern "C" fn rox_stats_get(index: c_uint, leaf_size: *mut usize) -> usize {
+    let Some(&size) = LeafSize::ALL.get(index as usize) else {
+        return 0;
+    };
+    // SAFETY: By the safety requirements of this function.
+    unsafe { leaf_size.write(size.bytes(&execmem::GEOMETRY)) };
+    stats::bytes(size)
 }
 
 /// The size of the cache's blocks. See `include/linux/execmem.h`.

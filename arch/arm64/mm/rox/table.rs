@@ -13,7 +13,6 @@ use core::{
 use kernel::{
     bindings,
     build_assert::static_assert,
-    prelude::*,
     sync::atomic::{
         Atomic,
         Relaxed, //
@@ -21,6 +20,8 @@ use kernel::{
 };
 
 use super::{
+    blocks,
+    coalesce::Join,
     descriptor::{
         self,
         Descriptor, //
@@ -28,13 +29,15 @@ use super::{
     execmem::GEOMETRY,
     geometry::{
         Geometry,
+        LeafSize,
         Level, //
     },
     lock::{
+        JoinLock,
         MayChange,
         ShapeLock, //
     },
-    reserve,
+    stats,
     walk::{
         Shape,
         Tables, //
@@ -46,11 +49,12 @@ static_assert!(descriptor::WRITE == bindings::PTE_WRITE);
 static_assert!(descriptor::PXN == bindings::PTE_PXN);
 static_assert!(descriptor::PRESENT_INVALID == bindings::PTE_PRESENT_INVALID);
 
-/// A table that no entry points to. It is freed when it is dropped.
+/// A table that no entry points to. One that never was part of the kernel's page tables is freed
+/// when it is dropped; for the others there is [`Self::free_later`].
 ///
 /// # Invariants
 ///
-/// The address of a page that was allocated for a table, which nobody else uses.
+/// The address of a page that was allocated for a table, to which nobody else writes.
 pub(super) struct Table(*mut u64);
 
 impl Table {
@@ -69,18 +73,14 @@ impl Table {
     }
 
     /// Returns the address, and leaves the table to the caller.
-    pub(super) fn into_raw(self) -> *mut u64 {
+    fn into_raw(self) -> *mut u64 {
         ManuallyDrop::new(self).0
     }
 
-    /// Wraps a table again.
-    ///
-    /// # Safety
-    ///
-    /// `table` came from [`Self::into_raw`], and no entry points to it.
-    pub(super) unsafe fn from_raw(table: *mut u64) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self(table)
+    /// Frees the table when nobody reads it any more who began to before this.
+    pub(super) fn free_later(self) {
+        // SAFETY: No entry points to it by the type invariants, and RCU readers alone may read it.
+        unsafe { bindings::rox_free_table_later(self.into_raw()) };
     }
 }
 
@@ -94,17 +94,17 @@ impl Drop for Table {
 /// The kernel's page tables, and the right to change them.
 pub(crate) struct KernelTables<R> {
     right: R,
-    /// Whether tables for splits come from the reserve.
-    uses_reserve: bool,
 }
 
 impl<R: MayChange> KernelTables<R> {
     /// Wraps the right.
     pub(crate) fn new(right: R) -> Self {
-        Self {
-            right,
-            uses_reserve: false,
-        }
+        Self { right }
+    }
+
+    /// Returns the right.
+    pub(crate) fn right(&mut self) -> &mut R {
+        &mut self.right
     }
 
     /// Makes what was written visible to all walkers, this CPU's included.
@@ -122,32 +122,6 @@ impl<R: MayChange> KernelTables<R> {
         }
         // SAFETY: Barriers alone.
         unsafe { bindings::rox_complete_invalidation() };
-    }
-}
-
-impl KernelTables<ShapeLock> {
-    /// Wraps the right, for changes in memory of the ROX cache: splits take tables from the
-    /// reserve.
-    pub(crate) fn of_cache(right: ShapeLock) -> Self {
-        Self {
-            right,
-            uses_reserve: true,
-        }
-    }
-
-    /// Puts a table into the reserve.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`] if there is no memory for one.
-    pub(crate) fn deposit(&mut self) -> Result {
-        reserve::put(&mut self.right, Table::new(Level::Pte).ok_or(ENOMEM)?);
-        Ok(())
-    }
-
-    /// Frees a table of the reserve, if it has one.
-    pub(crate) fn withdraw(&mut self) {
-        reserve::take(&mut self.right);
     }
 }
 
@@ -208,19 +182,23 @@ impl<R: MayChange> Tables for KernelTables<R> {
             unsafe { bindings::rox_write_upper_entry(entry.0, descriptor.bits()) };
         }
     }
+
+    fn resized(&mut self, addr: usize, bytes: usize, from: LeafSize, to: LeafSize) {
+        stats::resized(&mut self.right, addr, bytes, from, to);
+    }
 }
 
 impl Shape for KernelTables<ShapeLock> {
-    fn allocate(&mut self, level: Level) -> Option<(Entry, u64)> {
-        let reserved = match level {
-            Level::Pte if self.uses_reserve => reserve::take(&mut self.right),
+    fn allocate(&mut self, level: Level, addr: usize) -> Option<(Entry, u64)> {
+        let parked = match level {
+            Level::Pte => blocks::take_table(&mut self.right, addr),
             _ => None,
         };
-        let table = reserved.or_else(|| Table::new(level))?;
+        let table = parked.or_else(|| Table::new(level))?;
         // SAFETY: Converts an address.
         let address = unsafe { bindings::rox_table_address(table.0) };
 
-        // INVARIANT: The table becomes part of the kernel's page tables, and is not freed.
+        // INVARIANT: The table becomes part of the kernel's page tables.
         Some((Entry(table.into_raw()), address))
     }
 
@@ -231,5 +209,23 @@ impl Shape for KernelTables<ShapeLock> {
     fn may_execute(&self, addr: usize) -> bool {
         // SAFETY: Compares an address.
         !unsafe { bindings::rox_is_linear_map(addr) }
+    }
+}
+
+impl Join for KernelTables<JoinLock> {
+    fn invalidate_walks(&mut self, range: &Range<usize>) {
+        self.sync();
+        // SAFETY: TLBs and walk caches can be emptied at any time.
+        unsafe { bindings::rox_invalidate_walks(range.start, range.end) };
+    }
+
+    fn retire(&mut self, first: Entry, range: &Range<usize>) {
+        // INVARIANT: By the contract of `Join` no entry points to it; and only tables that have
+        // the place of a block are retired, which `allocate()` has allocated.
+        let table = Table(first.0);
+
+        if let Some(table) = blocks::park(self.right.shape(), range.start, table) {
+            table.free_later();
+        }
     }
 }

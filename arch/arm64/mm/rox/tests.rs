@@ -13,6 +13,7 @@ use kernel::{
 
 use super::{
     area::Area,
+    geometry::LeafSize,
     lock::{
         Bbml3,
         ShapeLock, //
@@ -53,11 +54,31 @@ fn blocks(addr: usize, size: usize) -> Result<usize> {
     let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
 
-    Ok(walk::count_blocks(
-        &mut tables,
-        &(addr..addr + size),
-        |_| true,
-    )?)
+    Ok(walk::count_blocks(&mut tables, &(addr..addr + size))?)
+}
+
+/// Returns how many bytes leaves of each size map in `size` bytes at `addr`.
+fn sizes(addr: usize, size: usize) -> Result<[usize; LeafSize::ALL.len()]> {
+    let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    let mut sizes = [0; LeafSize::ALL.len()];
+
+    walk::measure(&mut tables, &(addr..addr + size), |size, bytes| {
+        sizes[size.index()] += bytes;
+    });
+    Ok(sizes)
+}
+
+/// Waits until leaves have the `wanted` sizes, for up to two seconds. Returns whether they have.
+fn becomes(addr: usize, size: usize, wanted: [usize; LeafSize::ALL.len()]) -> Result<bool> {
+    for _ in 0..40 {
+        if sizes(addr, size)? == wanted {
+            return Ok(true);
+        }
+        // SAFETY: Tests can sleep.
+        unsafe { bindings::msleep(50) };
+    }
+    Ok(false)
 }
 
 #[kunit_tests(arm64_rox_pure)]
@@ -77,8 +98,10 @@ mod pure {
         },
         geometry::{
             Geometry,
+            LeafSize,
             Level, //
         },
+        pending::Pending,
         permission,
         runs::Runs,
         trap, //
@@ -164,11 +187,84 @@ mod pure {
                 let part = block.part(index, &geometry);
 
                 assert!(part.is_contiguous());
-                assert_eq!(part.unit(&geometry), geometry.run_size(Level::Pte));
-                assert!(part.alone() == page);
+                assert_eq!(part.size().bytes(&geometry), geometry.run_size(Level::Pte));
+                assert!(part.pinned() == page);
             }
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_split_can_be_undone_and_nothing_else() -> Result {
+        let geometry = GEOMETRY;
+        let pages = geometry.entries();
+        let size = geometry.size(Level::Pmd);
+        let block = leaf(Level::Pmd, size as u64).ok_or(EINVAL)?;
+        let first = block.part(0, &geometry);
+
+        // Whether or not the runs were split too; and the block becomes what it was.
+        for split in [false, true] {
+            let part = |index| match block.part(index, &geometry) {
+                part if split => part.alone(),
+                part => part,
+            };
+            assert!(part(0).begins(size, &geometry));
+            for index in 1..pages {
+                assert!(part(0).is_continued_by(part(index), index, &geometry));
+            }
+            let table = block.replaced_by(0x1000, true);
+            assert!(table.was_block());
+            assert!(part(0).whole(Level::Pmd, table) == block);
+            assert!(part(0).alone().together() == first);
+        }
+        // The block was one of a run itself.
+        let table = block.alone().replaced_by(0x1000, true);
+        assert!(first.whole(Level::Pmd, table) == block.alone());
+
+        // Other attributes, another address, not split by us, not valid, not aligned.
+        let ro = Change::new(descriptor::RDONLY, descriptor::WRITE).ok_or(EINVAL)?;
+        let invalid = Change::new(descriptor::PRESENT_INVALID, descriptor::VALID).ok_or(EINVAL)?;
+        let second = block.part(1, &geometry);
+        assert!(!first.is_continued_by(second.with(ro).ok_or(EINVAL)?, 1, &geometry));
+        assert!(!first.is_continued_by(second, 2, &geometry));
+        assert!(!first.is_continued_by(second.pinned(), 1, &geometry));
+        assert!(!first.with(invalid).ok_or(EINVAL)?.begins(size, &geometry));
+        assert!(!first.pinned().begins(size, &geometry));
+        assert!(!second.begins(size, &geometry));
+        assert!(!Descriptor::table(0x1000, true).was_block());
+        Ok(())
+    }
+
+    #[test]
+    fn pending_ranges_cover_all_that_was_added() {
+        let mut pending = Pending::new();
+
+        // Those that touch become one; when there is no room the nearest do.
+        pending.add(&(0x1000..0x2000));
+        pending.add(&(0x2000..0x3000));
+        for index in 1..20 {
+            pending.add(&(index * 0x10_0000..index * 0x10_0000 + 0x1000));
+        }
+        let mut sum = 0;
+        let mut last = 0;
+        while let Some(range) = pending.take(0x10_0000) {
+            assert!(!range.is_empty() && range.len() <= 0x10_0000);
+            last = last.max(range.end);
+            sum += range.len();
+        }
+        assert!(sum >= 0x2000 + 19 * 0x1000);
+        assert_eq!(last, 19 * 0x10_0000 + 0x1000);
+        assert!(pending.take(0x1000).is_none());
+    }
+
+    #[test]
+    fn leaf_sizes_are_in_order() {
+        for (index, size) in LeafSize::ALL.iter().enumerate() {
+            assert_eq!(size.index(), index);
+        }
+        assert!(LeafSize::ALL
+            .windows(2)
+            .all(|pair| pair[0].bytes(&GEOMETRY) < pair[1].bytes(&GEOMETRY)));
     }
 
     #[test]
@@ -238,10 +334,14 @@ mod live {
     use crate::{
         execmem::{
             self,
-            BLOCK_SIZE, //
+            BLOCK_SIZE,
+            GEOMETRY, //
         },
+        geometry::Level,
+        permission,
         trap::TRAP, //
     };
+    use kernel::sizes::SZ_4K;
 
     const MODULE_TEXT: bindings::execmem_type = bindings::execmem_type_EXECMEM_MODULE_TEXT;
 
@@ -355,6 +455,76 @@ mod live {
         assert_eq!(blocks(memory.addr, Memory::SIZE)?, whole.saturating_sub(1));
         // SAFETY: As above.
         assert_eq!(unsafe { bindings::set_memory_rw(memory.addr, pages) }, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn the_linear_map_heals() -> Result {
+        if Bbml3::get().is_none() {
+            return Ok(());
+        }
+        let memory = Memory::new(false)?;
+        let alias = *aliases(memory.addr, Memory::SIZE)?.first().ok_or(EINVAL)?;
+        // What is around is others', and may change: look at the largest that one page breaks.
+        let reach = GEOMETRY.size(Level::Pmd);
+        let start = alias & !(reach - 1);
+        // SAFETY: Tests can sleep; and what others have left behind heals meanwhile.
+        unsafe { bindings::msleep(700) };
+        let before = sizes(start, reach)?;
+
+        // SAFETY: The memory is the test's own.
+        assert_eq!(unsafe { bindings::set_memory_ro(memory.addr, 1) }, 0);
+        let split = sizes(start, reach)?;
+        assert!(split[0] > 0);
+        // SAFETY: As above.
+        assert_eq!(unsafe { bindings::set_memory_rw(memory.addr, 1) }, 0);
+        assert!(becomes(start, reach, before)?);
+        Ok(())
+    }
+
+    #[test]
+    fn cached_text_is_a_block_again() -> Result {
+        // SAFETY: Reads what was set up at boot.
+        if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
+            return Ok(());
+        }
+        let text = Text::new()?;
+        let block = text.addr & !(BLOCK_SIZE - 1);
+        let mut whole = [0; LeafSize::ALL.len()];
+        whole[if PAGE_SIZE == SZ_4K { 2 } else { 1 }] = BLOCK_SIZE;
+        assert!(becomes(block, BLOCK_SIZE, whole)?);
+
+        // SAFETY: The memory is the test's own.
+        let ret = unsafe { crate::execmem_arch_set_rw(text.addr as *mut c_void, Text::SIZE) };
+        assert_eq!(ret, 0);
+        assert!(sizes(block, BLOCK_SIZE)? != whole);
+        // SAFETY: As above.
+        let ret = unsafe { crate::execmem_arch_set_rox(text.addr as *mut c_void, Text::SIZE) };
+        assert_eq!(ret, 0);
+        assert!(becomes(block, BLOCK_SIZE, whole)?);
+        Ok(())
+    }
+
+    #[test]
+    fn pinned_pages_stay_pages() -> Result {
+        let Some(bbml3) = Bbml3::get() else {
+            return Ok(());
+        };
+        let memory = Memory::new(true)?;
+        let alias = *aliases(memory.addr, Memory::SIZE)?.first().ok_or(EINVAL)?;
+        let run = GEOMETRY.run_size(Level::Pte);
+
+        // SAFETY: The memory is the test's own.
+        unsafe { permission::map_by_pages(bbml3, alias..alias + PAGE_SIZE) }?;
+        // SAFETY: As above.
+        assert_eq!(unsafe { bindings::set_memory_ro(memory.addr, 2) }, 0);
+        // SAFETY: As above.
+        assert_eq!(unsafe { bindings::set_memory_rw(memory.addr, 2) }, 0);
+        // SAFETY: Tests can sleep.
+        unsafe { bindings::msleep(1000) };
+        // The run that the page is in, and no other.
+        let start = alias & !(run - 1);
+        assert_eq!(sizes(start, run)?[0], run);
         Ok(())
     }
 

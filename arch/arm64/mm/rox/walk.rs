@@ -19,6 +19,7 @@ use super::{
     },
     geometry::{
         Geometry,
+        LeafSize,
         Level, //
     }, //
 };
@@ -48,13 +49,16 @@ pub(crate) trait Tables {
 
     /// Writes an entry of `level` in one store.
     fn write(&mut self, entry: Self::Entry, level: Level, descriptor: Descriptor);
+
+    /// Notes that what maps `bytes` from `addr` has another size than before.
+    fn resized(&mut self, addr: usize, bytes: usize, from: LeafSize, to: LeafSize);
 }
 
 /// Tables whose leaves can be made smaller while they are used.
 pub(crate) trait Shape: Tables {
-    /// Returns the first entry of a new table of `level`, and its PA as descriptors hold it, or
-    /// [`None`] if there is no memory for one.
-    fn allocate(&mut self, level: Level) -> Option<(Self::Entry, u64)>;
+    /// Returns the first entry of a new table of `level` that is going to map `addr`, and its PA as
+    /// descriptors hold it, or [`None`] if there is no memory for one.
+    fn allocate(&mut self, level: Level, addr: usize) -> Option<(Self::Entry, u64)>;
 
     /// Makes what was written visible to walkers before what is written next.
     fn publish(&mut self);
@@ -152,15 +156,40 @@ pub(crate) fn split<T: Shape>(
     range: &Range<usize>,
     change: Change,
 ) -> Result<(), Error> {
-    split_at(tables, range.start, change)?;
-    split_at(tables, range.end, change)
+    let has_to_change = |leaf: Leaf| leaf.with(change) != Some(leaf);
+
+    split_at(tables, range.start, has_to_change)?;
+    split_at(tables, range.end, has_to_change)
 }
 
-/// Splits what `change` would change and maps both sides of `addr`.
+/// Maps `range` with pages that are never made part of anything larger again.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if not all of it is mapped; [`Error::NoMemory`] if there is no memory for a
+/// table. Leaves may have been split then.
+pub(crate) fn pin<T: Shape>(tables: &mut T, range: &Range<usize>) -> Result<(), Error> {
+    let page = T::GEOMETRY.page();
+
+    for addr in range.clone().step_by(page) {
+        split_at(tables, addr, |_| true)?;
+        split_at(tables, addr + page, |_| true)?;
+    }
+    for_each_leaf(tables, range, |tables, _, entry, leaf| {
+        tables.write(entry, leaf.level(), leaf.pinned().descriptor());
+        Ok(())
+    })
+}
+
+/// Splits what maps both sides of `addr`, if it `has_to` be split.
 ///
 /// Does not look at a table unless that table maps both sides of `addr`: one that maps what is
 /// behind a range alone may be freed by those who own that.
-fn split_at<T: Shape>(tables: &mut T, addr: usize, change: Change) -> Result<(), Error> {
+fn split_at<T: Shape>(
+    tables: &mut T,
+    addr: usize,
+    has_to: impl Fn(Leaf) -> bool,
+) -> Result<(), Error> {
     let geometry = T::GEOMETRY;
     let is_aligned = |size: usize| addr & (size - 1) == 0;
     let mut level = T::TOP;
@@ -175,11 +204,17 @@ fn split_at<T: Shape>(tables: &mut T, addr: usize, change: Change) -> Result<(),
         let mut descriptor = tables.read(entry);
         match descriptor.kind(level) {
             Kind::Hole => return Ok(()),
-            Kind::Leaf(leaf) if leaf.with(change) == Some(leaf) => return Ok(()),
+            Kind::Leaf(leaf) if !has_to(leaf) => return Ok(()),
             Kind::Leaf(leaf) => {
                 if leaf.is_contiguous() {
                     let position = geometry.index(level, addr) % geometry.run(level);
                     split_run(tables, tables.at(entry, -(position as isize)), level);
+                    tables.resized(
+                        addr & !(geometry.run_size(level) - 1),
+                        geometry.run_size(level),
+                        LeafSize::new(level, true),
+                        LeafSize::new(level, false),
+                    );
                 }
                 if is_aligned(geometry.size(level)) {
                     return Ok(());
@@ -220,7 +255,7 @@ fn split_block<T: Shape>(
     addr: usize,
 ) -> Result<Descriptor, Error> {
     let level = block.level();
-    let (first, address) = tables.allocate(level.next()).ok_or(Error::NoMemory)?;
+    let (first, address) = tables.allocate(level.next(), addr).ok_or(Error::NoMemory)?;
 
     for index in 0..T::GEOMETRY.entries() {
         let part = block.part(index, &T::GEOMETRY);
@@ -233,8 +268,16 @@ fn split_block<T: Shape>(
     tables.publish();
 
     // Leaves below can be made executable later, unless nothing there ever is.
-    let table = Descriptor::table(address, !block.is_executable() && !tables.may_execute(addr));
+    let table = block.replaced_by(address, !block.is_executable() && !tables.may_execute(addr));
     tables.write(entry, level, table);
+
+    let size = T::GEOMETRY.size(level);
+    tables.resized(
+        addr & !(size - 1),
+        size,
+        LeafSize::new(level, false),
+        LeafSize::new(level.next(), true),
+    );
     Ok(table)
 }
 
@@ -259,7 +302,7 @@ pub(crate) fn apply<T: Tables>(
         if new == leaf {
             return Ok(());
         }
-        let unit = leaf.unit(&T::GEOMETRY);
+        let unit = leaf.size().bytes(&T::GEOMETRY);
         let start = addr & !(unit - 1);
         if start < range.start || range.end - start < unit {
             return Err(Error::Invalid);
@@ -276,7 +319,7 @@ pub(crate) fn apply<T: Tables>(
     Ok(changed)
 }
 
-/// Returns how many level 2 leaves `range` has for which `is_counted` holds.
+/// Returns how many level 2 leaves `range` has.
 ///
 /// # Errors
 ///
@@ -284,15 +327,49 @@ pub(crate) fn apply<T: Tables>(
 pub(crate) fn count_blocks<T: Tables>(
     tables: &mut T,
     range: &Range<usize>,
-    is_counted: impl Fn(Leaf) -> bool,
 ) -> Result<usize, Error> {
     let mut count = 0;
 
     for_each_leaf(tables, range, |_, _, _, leaf| {
-        if leaf.level() == Level::Pmd && is_counted(leaf) {
+        if leaf.level() == Level::Pmd {
             count += 1;
         }
         Ok(())
     })?;
     Ok(count)
+}
+
+/// Calls `f` with how many bytes each leaf in `range`, whose ends are ends of leaves, maps, and
+/// with its size.
+pub(crate) fn measure<T: Tables>(
+    tables: &mut T,
+    range: &Range<usize>,
+    mut f: impl FnMut(LeafSize, usize),
+) {
+    let mut addr = range.start;
+
+    while addr < range.end {
+        let mut level = T::TOP;
+        let mut entry = tables.top(addr);
+        let leaf = loop {
+            let Some(descriptor) = entry.map(|entry| tables.read(entry)) else {
+                break None;
+            };
+            match descriptor.kind(level) {
+                Kind::Hole => break None,
+                Kind::Leaf(leaf) => break Some(leaf),
+                Kind::Table => {
+                    level = level.next();
+                    let index = T::GEOMETRY.index(level, addr);
+                    entry = Some(tables.at(tables.first(descriptor), index as isize));
+                }
+            }
+        };
+
+        let size = T::GEOMETRY.size(level);
+        if let Some(leaf) = leaf {
+            f(leaf.size(), size);
+        }
+        addr = (addr & !(size - 1)).saturating_add(size);
+    }
 }

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The blocks of the ROX cache: where they are, and the table that is parked for each.
+//!
+//! A block that is mapped by a level 2 leaf has a table, as long as that leaf is not split. So
+//! making a part of it writable, which has to succeed when the part is freed, never asks the page
+//! allocator; and when the block is joined again, the table needs no grace period before it is
+//! parked: it is not written to until it maps the same pages again, so that whoever still reads
+//! it finds the right ones.
+
+use core::{
+    cell::UnsafeCell,
+    ops::Range, //
+};
+
+use kernel::prelude::*;
+
+use super::{
+    execmem::BLOCK_SIZE,
+    lock::ShapeLock,
+    table::Table, //
+};
+
+/// A block of [`BLOCK_SIZE`] bytes at VA `start`.
+struct Block {
+    start: usize,
+    table: Option<Table>,
+    /// Whether its leaves have changed since they were last joined.
+    has_changed: bool,
+}
+
+/// All blocks.
+struct Blocks(UnsafeCell<KVec<Block>>);
+
+// SAFETY: Only used with a `ShapeLock`, of which there is one at a time.
+unsafe impl Sync for Blocks {}
+
+static BLOCKS: Blocks = Blocks(UnsafeCell::new(KVec::new()));
+
+/// Returns the blocks.
+fn blocks(_: &mut ShapeLock) -> &mut KVec<Block> {
+    // SAFETY: The lock is held, and its holder has borrowed it for this.
+    unsafe { &mut *BLOCKS.0.get() }
+}
+
+/// Returns the block that contains `addr`.
+fn find(lock: &mut ShapeLock, addr: usize) -> Option<&mut Block> {
+    let start = addr & !(BLOCK_SIZE - 1);
+    blocks(lock).iter_mut().find(|block| block.start == start)
+}
+
+/// Adds the block at VA `start`, with the table that is parked for it.
+///
+/// # Errors
+///
+/// [`ENOMEM`] if there is no memory for that.
+pub(super) fn add(lock: &mut ShapeLock, start: usize, table: Option<Table>) -> Result {
+    let block = Block {
+        start,
+        table,
+        has_changed: false,
+    };
+    Ok(blocks(lock).push(block, GFP_KERNEL)?)
+}
+
+/// Removes all blocks in `range`, and frees their tables.
+pub(super) fn remove(lock: &mut ShapeLock, range: &Range<usize>) {
+    blocks(lock).retain(|block| {
+        if !range.contains(&block.start) {
+            return true;
+        }
+        if let Some(table) = block.table.take() {
+            table.free_later();
+        }
+        false
+    });
+}
+
+/// Takes the table that is parked for the block that contains `addr`, if there is one.
+pub(super) fn take_table(lock: &mut ShapeLock, addr: usize) -> Option<Table> {
+    find(lock, addr)?.table.take()
+}
+
+/// Parks `table`, which mapped the block at VA `start`. Returns it if that is no block.
+pub(super) fn park(lock: &mut ShapeLock, start: usize, table: Table) -> Option<Table> {
+    match find(lock, start) {
+        Some(block) => block.table.replace(table),
+        None => Some(table),
+    }
+}
+
+/// Notes that leaves at `addr` have changed, if that is in a block. Returns whether it is.
+pub(super) fn note_change(lock: &mut ShapeLock, addr: usize) -> bool {
+    let block = find(lock, addr);
+    let is_block = block.is_some();
+
+    if let Some(block) = block {
+        block.has_changed = true;
+    }
+    is_block
+}
+
+/// Returns a block whose leaves have changed since it was last returned.
+pub(super) fn take_changed(lock: &mut ShapeLock) -> Option<Range<usize>> {
+    let block = blocks(lock).iter_mut().find(|block| block.has_changed)?;
+
+    block.has_changed = false;
+    Some(block.start..block.start + BLOCK_SIZE)
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Makes leaves larger again, up to what they were before a split.
+//!
+//! A split leaves a note in the entries that it writes: in leaves that they were of a contiguous
+//! run, in a table that it has the place of a block. Nothing else is joined, so that leaves never
+//! become larger than whoever mapped them made them, what is mapped by pages on purpose stays so,
+//! and no table is taken away that boot or vmalloc made.
+//!
+//! # Why a block may take the place of a live table
+//!
+//! The leaves of the table are valid, have the same attributes, and map consecutive memory, as the
+//! block does. Whoever calls [`coalesce`] keeps all others from changing them, from before they are
+//! looked at until TLBs hold nothing of them. So whichever a CPU uses, it comes to the same
+//! address, with the same rights:
+//!
+//! 1. The block is written in one store. Before it is seen, a CPU uses the table; after that, the
+//!    block. With FEAT_BBML3 it may hold both in its TLBs and neither faults nor does anything but
+//!    what one of them says (Arm ARM D8.16.1).
+//! 2. The table still says what it did. A CPU that read the entry before the store, or holds it in
+//!    a walk cache, reads leaves that are as good as the block.
+//! 3. [`Join::invalidate_walks`] waits for the store, then removes from all TLBs the leaves and
+//!    what led to them. When it is done no MMU reads the table, nor begins to.
+//! 4. Software that read the entry before the store may still read the table: that is for
+//!    [`Join::retire`] to wait for.
+//!
+//! Leaves of a run get their contiguous bits one after the other, under the same conditions: until
+//! all of them have it a CPU may use the run or the leaf, and both say the same.
+//!
+//! Pure: uses `core` alone.
+
+use core::ops::Range;
+
+use super::{
+    descriptor::{
+        Descriptor,
+        Kind,
+        Leaf, //
+    },
+    geometry::{
+        LeafSize,
+        Level, //
+    },
+    walk::Tables, //
+};
+
+/// Tables whose leaves can be made larger while they are used.
+pub(crate) trait Join: Tables {
+    /// Removes leaves in `range`, and entries that lead to them, from all TLBs and walk caches,
+    /// after what was written is visible.
+    fn invalidate_walks(&mut self, range: &Range<usize>);
+
+    /// Takes the table that begins with `first`, and that mapped `range`. No entry points to it,
+    /// and no MMU reads it, but software may still do so.
+    fn retire(&mut self, first: Self::Entry, range: &Range<usize>);
+}
+
+/// Joins leaves around `addr` with those next to them, as far up as it goes: all runs of the last
+/// level in the same table, then blocks and runs that contain `addr`.
+///
+/// Looks at nothing outside of `within`, changes what is a leaf or run in it as a whole, and
+/// returns whether there was anything to join.
+pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) -> bool {
+    let geometry = T::GEOMETRY;
+    let Some(mut entry) = tables.top(addr) else {
+        return false;
+    };
+    let mut level = T::TOP;
+    // The entries above that lead to `entry`.
+    let mut above: [Option<(T::Entry, Level, Descriptor)>; 2] = [None, None];
+    let mut joined = false;
+
+    loop {
+        let descriptor = tables.read(entry);
+        let Kind::Table = descriptor.kind(level) else {
+            break;
+        };
+        above = [Some((entry, level, descriptor)), above[0]];
+        level = level.next();
+        entry = tables.at(
+            tables.first(descriptor),
+            geometry.index(level, addr) as isize,
+        );
+    }
+
+    while let [Some((parent, upper, table)), rest] = above {
+        let size = geometry.size(upper);
+        let start = addr & !(size - 1);
+        let first = tables.first(table);
+
+        if table.was_block() && contains(within, start, size) {
+            if let Some((leaf, in_runs)) = joined_leaf(tables, first, level, geometry.entries()) {
+                tables.write(parent, upper, leaf.whole(upper, table).descriptor());
+                tables.invalidate_walks(&(start..start + size));
+                tables.retire(first, &(start..start + size));
+
+                let [single, run, block] = [(level, false), (level, true), (upper, false)]
+                    .map(|(level, is_contiguous)| LeafSize::new(level, is_contiguous));
+                tables.resized(start, in_runs * geometry.size(level), run, single);
+                tables.resized(start, size, single, block);
+                joined = true;
+                (entry, level, above) = (parent, upper, [rest, None]);
+                continue;
+            }
+        }
+        break;
+    }
+
+    let run = geometry.run(level);
+    let size = geometry.run_size(level);
+    if run == 1 {
+        return joined;
+    }
+    // All runs of a table of the last level, or the one that `addr` is in.
+    let (first, start, count) = match level {
+        Level::Pte => {
+            let offset = geometry.index(level, addr) as isize;
+            let reach = geometry.size(level) * geometry.entries();
+            (
+                tables.at(entry, -offset),
+                addr & !(reach - 1),
+                geometry.entries() / run,
+            )
+        }
+        _ => {
+            let offset = (geometry.index(level, addr) % run) as isize;
+            (tables.at(entry, -offset), addr & !(size - 1), 1)
+        }
+    };
+    for index in 0..count {
+        let start = start + index * size;
+        let first = tables.at(first, (index * run) as isize);
+        if contains(within, start, size) && join_run(tables, first, level) {
+            tables.invalidate_walks(&(start..start + size));
+            tables.resized(
+                start,
+                size,
+                LeafSize::new(level, false),
+                LeafSize::new(level, true),
+            );
+            joined = true;
+        }
+    }
+    joined
+}
+
+/// Returns whether `size` bytes from `start` are all in `within`.
+fn contains(within: &Range<usize>, start: usize, size: usize) -> bool {
+    within.start <= start && start <= within.end && size <= within.end - start
+}
+
+/// Returns the first of `count` leaves of `level` from `first`, if one leaf could map what they
+/// do, and how many of them are of runs.
+fn joined_leaf<T: Tables>(
+    tables: &T,
+    first: T::Entry,
+    level: Level,
+    count: usize,
+) -> Option<(Leaf, usize)> {
+    let geometry = &T::GEOMETRY;
+    let leaf_at = |index: usize| match tables.read(tables.at(first, index as isize)).kind(level) {
+        Kind::Leaf(leaf) => Some(leaf),
+        _ => None,
+    };
+
+    let leaf = leaf_at(0).filter(|leaf| leaf.begins(count * geometry.size(level), geometry))?;
+    let mut in_runs = 0;
+    for index in 0..count {
+        let next = leaf_at(index).filter(|&next| leaf.is_continued_by(next, index, geometry))?;
+        in_runs += next.is_contiguous() as usize;
+    }
+    Some((leaf, in_runs))
+}
+
+/// Makes a contiguous run of the leaves from `first` if they were one, and are alike again.
+fn join_run<T: Tables>(tables: &mut T, first: T::Entry, level: Level) -> bool {
+    let run = T::GEOMETRY.run(level);
+
+    // Leaves of a run are all alike.
+    match joined_leaf(tables, first, level, run) {
+        Some((_, 0)) => {}
+        _ => return false,
+    }
+    for index in 0..run as isize {
+        let entry = tables.at(first, index);
+        if let Kind::Leaf(leaf) = tables.read(entry).kind(level) {
+            tables.write(entry, level, leaf.together().descriptor());
+        }
+    }
+    true
+}
