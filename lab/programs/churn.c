@@ -59,7 +59,7 @@ static int bpf(long turn)
 	int fd;
 
 	memset(&attr, 0, sizeof(attr));
-	attr.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+	attr.prog_type = BPF_PROG_TYPE_TRACEPOINT;
 	attr.insns = (unsigned long)program;
 	attr.insn_cnt = 2;
 	attr.license = (unsigned long)"GPL";

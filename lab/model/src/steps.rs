@@ -12,7 +12,7 @@ use crate::{
     geometry::Level,
     memory::{Memory, PageSize},
     oracle::{units, Oracle, Page, OTHERS},
-    walk::{self, Error},
+    walk::{self, Error, Needs},
 };
 
 const RDONLY: u64 = descriptor::RDONLY;
@@ -177,9 +177,20 @@ impl<P: PageSize> Model<P> {
             assert_eq!(checked, Err(Error::Invalid));
             return;
         }
-        assert_eq!(checked, Ok(()));
+        let needs = checked.expect("a legal change");
+        let is_cut = needs == Needs::Split;
+        let changes = |page| self.oracle.after(page, set, clear) != self.oracle.attributes(page);
+        assert_eq!(needs == Needs::Nothing, !range.clone().any(changes));
+        let cuts = |page: usize, cut: usize| {
+            self.oracle.after(page, set, clear) != self.oracle.attributes(page)
+                && cut % units::<P>()[self.oracle.unit(page)] != 0
+        };
+        assert_eq!(
+            is_cut,
+            cuts(range.start, range.start) || cuts(range.end - 1, range.end)
+        );
 
-        if random.random_bool(0.2) {
+        if is_cut && random.random_bool(0.2) {
             self.memory.budget = random.random_range(0..3);
             let result = walk::split(&mut self.memory, &bytes, change);
             assert!(matches!(result, Ok(()) | Err(Error::NoMemory)));
@@ -187,7 +198,9 @@ impl<P: PageSize> Model<P> {
             self.check_written(false);
             self.memory.budget = usize::MAX;
         }
-        assert_eq!(walk::split(&mut self.memory, &bytes, change), Ok(()));
+        if is_cut {
+            assert_eq!(walk::split(&mut self.memory, &bytes, change), Ok(()));
+        }
         for (page, cut) in [(range.start, range.start), (range.end - 1, range.end)] {
             if self.oracle.after(page, set, clear) != self.oracle.attributes(page) {
                 self.oracle.cut(cut);

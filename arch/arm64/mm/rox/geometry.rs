@@ -119,6 +119,7 @@ impl LeafSize {
     ];
 
     /// Returns the size of a leaf of `level`.
+    #[inline]
     pub(crate) const fn new(level: Level, is_contiguous: bool) -> Self {
         Self {
             level,
@@ -127,6 +128,7 @@ impl LeafSize {
     }
 
     /// Returns the index in [`Self::ALL`].
+    #[inline]
     pub(crate) const fn index(self) -> usize {
         match self.level {
             Level::Pte => self.is_contiguous as usize,
@@ -137,6 +139,7 @@ impl LeafSize {
     }
 
     /// Returns the size in bytes.
+    #[inline]
     pub(crate) const fn bytes(self, geometry: &Geometry) -> usize {
         if self.is_contiguous {
             geometry.run_size(self.level)

@@ -41,7 +41,8 @@ use super::{
     },
     walk::{
         self,
-        Changed, //
+        Changed,
+        Needs, //
     },
     worker, //
 };
@@ -58,7 +59,7 @@ impl From<walk::Error> for Error {
 /// A range of kernel VAs, and the change that it gets.
 type Part = (Range<usize>, Change);
 
-/// Makes sure that [`change`] can't fail for any of `parts`.
+/// Makes sure that [`change`] can't fail for any of `parts`, and returns what they need.
 ///
 /// # Errors
 ///
@@ -67,14 +68,18 @@ type Part = (Range<usize>, Change);
 fn prepare(
     tables: &mut KernelTables<ShapeLock>,
     parts: impl Iterator<Item = Part> + Clone,
-) -> Result {
+) -> Result<Needs> {
+    let mut needs = Needs::Nothing;
+
     for (range, change) in parts.clone() {
-        walk::check(tables, &range, change)?;
+        needs = needs.max(walk::check(tables, &range, change)?);
     }
-    for (range, change) in parts {
-        walk::split(tables, &range, change)?;
+    if needs == Needs::Split {
+        for (range, change) in parts {
+            walk::split(tables, &range, change)?;
+        }
     }
-    Ok(())
+    Ok(needs)
 }
 
 /// Changes `range`, and has its leaves joined a little later.
@@ -143,12 +148,14 @@ pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, to: Change)
     };
     let aliases = aliases.into_iter().flatten();
     let mapping = iter::once((mapping, to));
-    // Mappings that were unmapped lazily may be left of these pages, with other permissions.
-    area::unmap_stale();
 
     let both = Iterator::chain(aliases.clone(), mapping.clone());
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
-    prepare(&mut tables, both.clone())?;
+    if prepare(&mut tables, both.clone())? == Needs::Nothing {
+        return Ok(());
+    }
+    // Mappings that were unmapped lazily may be left of these pages, with other permissions.
+    area::unmap_stale();
     if to.allows_execution() {
         change(&mut tables, aliases)?;
         change(&mut tables, mapping)

@@ -12,11 +12,7 @@ use core::{
 
 use kernel::{
     bindings,
-    build_assert::static_assert,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    }, //
+    build_assert::static_assert, //
 };
 
 use super::{
@@ -165,17 +161,17 @@ impl<R: MayChange> Tables for KernelTables<R> {
     }
 
     fn read(&self, entry: Entry) -> Descriptor {
-        // SAFETY: Valid by the type invariants. All other accesses are atomic: the kernel's by
-        // READ_ONCE() and WRITE_ONCE(), and the MMU's.
-        let entry = unsafe { Atomic::from_ptr(entry.0) };
-        Descriptor::from_bits(entry.load(Relaxed))
+        // A volatile access is READ_ONCE(); a helper function for each entry of a table costs
+        // more than all else that is done with it.
+        // SAFETY: Valid by the type invariants, and aligned. All other accesses are single ones
+        // too: the kernel's by READ_ONCE() and WRITE_ONCE(), and the MMU's.
+        Descriptor::from_bits(unsafe { entry.0.read_volatile() })
     }
 
     fn write(&mut self, entry: Entry, level: Level, descriptor: Descriptor) {
         if level == Level::Pte {
-            // SAFETY: As for `read()`. `self` is the right to change it.
-            let entry = unsafe { Atomic::from_ptr(entry.0) };
-            entry.store(descriptor.bits(), Relaxed);
+            // SAFETY: As for `read()`; here it is WRITE_ONCE(). `self` is the right to change it.
+            unsafe { entry.0.write_volatile(descriptor.bits()) };
         } else {
             // It may be in the top table, which is read-only.
             // SAFETY: As above.

@@ -13,13 +13,18 @@ pub(crate) const TRAP: u32 = bindings::AARCH64_BREAK_FAULT;
 
 /// Fills `text` with [`TRAP`].
 pub(crate) fn fill(text: &mut [u32]) {
-    // Copying is several times faster than storing word by word.
-    const CHUNK: usize = 64;
-
-    let (first, rest) = text.split_at_mut(CHUNK.min(text.len()));
+    let Some(first) = text.first_mut() else {
+        return;
+    };
     // Instructions are little-endian whatever the endianness of data, Arm ARM B2.6.
-    first.fill(TRAP.to_le());
-    for chunk in rest.chunks_mut(CHUNK) {
-        chunk.copy_from_slice(&first[..chunk.len()]);
+    *first = TRAP.to_le();
+
+    // Copying what is there already is several times faster than storing word by word.
+    let mut filled = 1;
+    while filled < text.len() {
+        let (done, rest) = text.split_at_mut(filled);
+        let count = filled.min(rest.len());
+        rest[..count].copy_from_slice(&done[..count]);
+        filled += count;
     }
 }

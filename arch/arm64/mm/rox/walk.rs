@@ -112,13 +112,14 @@ fn for_each_leaf<T: Tables>(
         };
 
         // The leaves that follow in the same table need no walk from the top.
+        let size = T::GEOMETRY.size(level);
+        let reach = size * T::GEOMETRY.entries();
+        addr &= !(size - 1);
         loop {
-            let size = T::GEOMETRY.size(level);
-            let start = addr & !(size - 1);
-            f(tables, start, entry, leaf)?;
-            addr = start + size;
+            f(tables, addr, entry, leaf)?;
+            addr += size;
 
-            if addr >= range.end || level == T::TOP || T::GEOMETRY.index(level, addr) == 0 {
+            if addr >= range.end || level == T::TOP || addr & (reach - 1) == 0 {
                 break;
             }
             entry = tables.at(entry, 1);
@@ -131,7 +132,19 @@ fn for_each_leaf<T: Tables>(
     Ok(())
 }
 
-/// Checks that `change` can be made in all of `range`, whose ends are aligned to pages.
+/// What a change of a range takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Needs {
+    /// Nothing: all leaves are so already.
+    Nothing,
+    /// [`apply`].
+    Change,
+    /// [`split`] first: a leaf that has to change, or its contiguous run, reaches beyond the range.
+    Split,
+}
+
+/// Checks that `change` can be made in all of `range`, whose ends are aligned to pages, and returns
+/// what that takes.
 ///
 /// # Errors
 ///
@@ -140,10 +153,29 @@ pub(crate) fn check<T: Tables>(
     tables: &mut T,
     range: &Range<usize>,
     change: Change,
-) -> Result<(), Error> {
-    for_each_leaf(tables, range, |_, _, _, leaf| {
-        leaf.with(change).map(|_| ()).ok_or(Error::Invalid)
-    })
+) -> Result<Needs, Error> {
+    let mut needs = Needs::Nothing;
+
+    for_each_leaf(tables, range, |_, addr, _, leaf| {
+        if leaf.with(change).ok_or(Error::Invalid)? != leaf {
+            needs = needs.max(if is_whole(range, addr, leaf, &T::GEOMETRY) {
+                Needs::Change
+            } else {
+                Needs::Split
+            });
+        }
+        Ok(())
+    })?;
+    Ok(needs)
+}
+
+/// Returns whether `range` has all of `leaf`, which maps `addr`, and of its contiguous run.
+#[inline]
+fn is_whole(range: &Range<usize>, addr: usize, leaf: Leaf, geometry: &Geometry) -> bool {
+    let unit = leaf.size().bytes(geometry);
+    let start = addr & !(unit - 1);
+
+    unit == geometry.page() || (range.start <= start && unit <= range.end - start)
 }
 
 /// Splits leaves that `range` cuts and that `change` would change, into leaves as large as can be.
@@ -258,12 +290,8 @@ fn split_block<T: Shape>(
     let (first, address) = tables.allocate(level.next(), addr).ok_or(Error::NoMemory)?;
 
     for index in 0..T::GEOMETRY.entries() {
-        let part = block.part(index, &T::GEOMETRY);
-        tables.write(
-            tables.at(first, index as isize),
-            part.level(),
-            part.descriptor(),
-        );
+        let part = block.part(index, &T::GEOMETRY).descriptor();
+        tables.write(tables.at(first, index as isize), level.next(), part);
     }
     tables.publish();
 
@@ -302,9 +330,7 @@ pub(crate) fn apply<T: Tables>(
         if new == leaf {
             return Ok(());
         }
-        let unit = leaf.size().bytes(&T::GEOMETRY);
-        let start = addr & !(unit - 1);
-        if start < range.start || range.end - start < unit {
+        if !is_whole(range, addr, leaf, &T::GEOMETRY) {
             return Err(Error::Invalid);
         }
 
