@@ -4,13 +4,11 @@
  *
  *	churn secretmem COUNT	pages that the linear map does not map
  *	churn bpf COUNT		programs, whose JIT's memory is read-only and executable
- *	churn kprobe COUNT	kprobes, with their instruction slots
  *
  * Runs in the guest, where there is no C library: it is built with the kernel's nolibc.
  * Exits with 0, or with 1 and a message that names what failed.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,37 +68,6 @@ static int bpf(long turn)
 	return 0;
 }
 
-static int kprobe_event(const char *command, long turn)
-{
-	int fd = open("/sys/kernel/tracing/kprobe_events", O_WRONLY | O_APPEND);
-	int length = strlen(command);
-
-	if (fd < 0)
-		return fail("opening kprobe_events", turn);
-	if (write(fd, command, length) != length)
-		return fail(command, turn);
-	close(fd);
-	return 0;
-}
-
-static int kprobe_enable(const char *value, long turn)
-{
-	int fd = open("/sys/kernel/tracing/events/kprobes/churn/enable", O_WRONLY);
-
-	if (fd < 0)
-		return fail("opening kprobes/churn/enable", turn);
-	if (write(fd, value, 1) != 1)
-		return fail("enabling the kprobe", turn);
-	close(fd);
-	return 0;
-}
-
-static int kprobe(long turn)
-{
-	return kprobe_event("p:churn ksys_read\n", turn) || kprobe_enable("1", turn) ||
-	       kprobe_enable("0", turn) || kprobe_event("-:churn\n", turn);
-}
-
 int main(int argc, char **argv)
 {
 	int (*step)(long turn) = NULL;
@@ -110,10 +77,8 @@ int main(int argc, char **argv)
 		step = secretmem;
 	else if (argc == 3 && !strcmp(argv[1], "bpf"))
 		step = bpf;
-	else if (argc == 3 && !strcmp(argv[1], "kprobe"))
-		step = kprobe;
 	if (!step) {
-		printf("usage: churn secretmem|bpf|kprobe COUNT\n");
+		printf("usage: churn secretmem|bpf COUNT\n");
 		return 2;
 	}
 

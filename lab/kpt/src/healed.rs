@@ -43,6 +43,51 @@ pub fn compare(before: &Dump, after: &Dump) -> Result<(String, bool), Error> {
     Ok((table.render(), equal))
 }
 
+/// How much more than a few user processes page tables may take that no entry is seen to point to.
+const SLACK: u64 = 128 << 10;
+
+/// Compares what page tables take, by two copies of /proc/meminfo, with the L3 tables of two dumps
+/// of the same moments; returns a line, and whether no tables were lost meanwhile.
+///
+/// vmalloc keeps the tables of areas that are gone; they are in the dump. Tables of user processes
+/// are in /proc/meminfo alone.
+pub fn check_tables(
+    (dump_before, before): (&Dump, &Source),
+    (dump_after, after): (&Dump, &Source),
+) -> Result<(String, bool), Error> {
+    let seen = |dump: &Dump| -> u64 {
+        let tables = |region: crate::summary::RegionSummary| region.counters.l3_tables;
+        let regions = Summary::of(dump).regions.into_iter();
+        regions.map(tables).sum::<u64>() * dump.page_size.bytes()
+    };
+    let taken = layout::change(page_tables(before)?, page_tables(after)?);
+    let seen = layout::change(seen(dump_before), seen(dump_after));
+    let text = format!(
+        "page tables take {} more, L3 tables that the kernel uses {}\n",
+        layout::signed_bytes(taken),
+        layout::signed_bytes(seen)
+    );
+    Ok((text, taken - seen <= SLACK as i64))
+}
+
+/// What page tables take, in bytes.
+fn page_tables(meminfo: &Source) -> Result<u64, Error> {
+    for (line, text) in meminfo.lines()? {
+        let Some(value) = text.strip_prefix("PageTables:") else {
+            continue;
+        };
+        let kib = value.strip_suffix("kB").map(str::trim);
+        let Some(kib) = kib.and_then(|kib| kib.parse::<u64>().ok()) else {
+            let expected = "PageTables in kB";
+            let found = text.to_string();
+            return Err(meminfo.error(line, Problem::Syntax { expected, found }));
+        };
+        return Ok(kib << 10);
+    }
+    let (expected, found) = ("a PageTables line", "none".to_string());
+    Err(meminfo.error(0, Problem::Syntax { expected, found }))
+}
+
 /// The name that the kernel gives a granularity in /proc/meminfo.
 fn name(page_size: PageSize, granularity: Granularity) -> String {
     let size = page_size.leaf_bytes(granularity);

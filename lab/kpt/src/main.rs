@@ -146,6 +146,19 @@ enum Command {
         #[command(flatten)]
         pages: Pages,
     },
+    /// Say whether page tables were lost between two moments; exit 1 if so
+    Lost {
+        /// The dump before
+        before: PathBuf,
+        /// A copy of /proc/meminfo of that moment
+        before_meminfo: PathBuf,
+        /// The dump after
+        after: PathBuf,
+        /// A copy of /proc/meminfo of that moment
+        after_meminfo: PathBuf,
+        #[command(flatten)]
+        pages: Pages,
+    },
     /// Compare the DirectMap lines of /proc/meminfo with a dump; exit 1 if they differ
     Meminfo {
         /// A copy of /proc/meminfo
@@ -314,6 +327,22 @@ fn run(command: Command) -> Result<Verdict, Error> {
             let (text, equal) = healed::compare(&pages.read(&before)?, &pages.read(&after)?)?;
             input::print(&text)?;
             Ok(equal.into())
+        }
+        Command::Lost {
+            before,
+            before_meminfo,
+            after,
+            after_meminfo,
+            pages,
+        } => {
+            let paths = [&before, &before_meminfo, &after, &after_meminfo];
+            input::check_standard_input(paths.map(PathBuf::as_path))?;
+            let (text, well) = healed::check_tables(
+                (&pages.read(&before)?, &Source::read(&before_meminfo)?),
+                (&pages.read(&after)?, &Source::read(&after_meminfo)?),
+            )?;
+            input::print(&text)?;
+            Ok(well.into())
         }
         Command::Meminfo {
             meminfo,

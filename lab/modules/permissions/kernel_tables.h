@@ -71,6 +71,9 @@ static inline int find_kernel_tables(void)
 	return 0;
 }
 
+/* Notes of splits, which are for those who join leaves again. */
+#define SPLIT_NOTES	GENMASK_ULL(58, 57)
+
 static inline struct leaf leaf_of(pteval_t value, unsigned long size, pteval_t tables,
 				  unsigned long addr)
 {
@@ -81,7 +84,8 @@ static inline struct leaf leaf_of(pteval_t value, unsigned long size, pteval_t t
 	return (struct leaf) {
 		.size = size,
 		.phys = PFN_PHYS(pte_pfn(pte)) + (addr & (size - 1) & PAGE_MASK),
-		.attributes = attributes & ~(PTE_CONT | (PTE_TYPE_PAGE ^ PMD_TYPE_SECT)),
+		.attributes = attributes &
+			~(PTE_CONT | SPLIT_NOTES | (PTE_TYPE_PAGE ^ PMD_TYPE_SECT)),
 		.tables = tables & (TABLE_PXN | TABLE_RDONLY),
 		.contiguous = attributes & PTE_CONT,
 	};
