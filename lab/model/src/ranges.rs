@@ -24,6 +24,12 @@ pub fn run(seed: u64, steps: u64) {
             assert!(!range.is_empty());
             assert_eq!(range.start / 16, (range.end - 1) / 16, "more than a step");
             added.retain(|number| !range.contains(number));
+            if random.random_bool(0.2) {
+                // What is behind the step is not wanted any more.
+                let end = range.end + random.random_range(0..100);
+                pending.skip(range.end, end);
+                added.retain(|number| !(range.end..end).contains(number));
+            }
         } else {
             assert!(added.is_empty(), "something is lost");
         }

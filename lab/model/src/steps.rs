@@ -263,6 +263,19 @@ impl<P: PageSize> Model<P> {
         }
     }
 
+    /// Checks that there is nothing to join in `reach` pages around `page`: what is larger than a
+    /// level 2 block is one leaf, or a hole.
+    fn check_reach(&self, page: usize, reach: usize) {
+        let unit = units::<P>();
+        assert!(reach == unit[2] || reach == unit[4], "reach");
+        if reach == unit[4] {
+            let start = page / reach * reach;
+            let mut pages = start..(start + reach).min(self.pages);
+            let is_hole = |page: usize| self.oracle.pages[page] == Page::Hole;
+            assert!(self.oracle.unit(page) == 4 || pages.all(is_hole), "reach");
+        }
+    }
+
     /// Restores and joins everything, and checks that it is as it was at first.
     fn heal(&mut self) {
         let (set, clear) = (DEFAULT, RDONLY | INVALID | GUARDED);
@@ -303,17 +316,16 @@ impl<P: PageSize> Model<P> {
         for page in (range.start / block * block..range.end).step_by(block) {
             let page = page.max(range.start);
             let joined = coalesce::coalesce(&mut self.memory, page << P::SHIFT, &bytes);
-            assert_eq!(joined, !self.memory.writes.is_empty(), "what it says");
+            let has_changed = !self.memory.writes.is_empty();
+            assert_eq!(joined.has_changed, has_changed, "what it says");
             self.oracle.join(page, &within);
+            self.check_reach(page, joined.reach >> P::SHIFT);
             self.check_written(true);
         }
         // What is in order stays.
         let page = range.start;
-        assert!(!coalesce::coalesce(
-            &mut self.memory,
-            page << P::SHIFT,
-            &bytes
-        ));
+        let again = coalesce::coalesce(&mut self.memory, page << P::SHIFT, &bytes);
+        assert!(!again.has_changed);
         assert!(self.memory.writes.is_empty());
     }
 

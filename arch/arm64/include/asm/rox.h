@@ -258,6 +258,15 @@ int rox_map_by_pages(unsigned long start, unsigned long size);
 bool rox_join_leaves(bool first);
 
 /**
+ * rox_parked_tables - how many page tables are parked for blocks of the cache
+ *
+ * May sleep.
+ *
+ * Return: number of tables, one page each
+ */
+unsigned long rox_parked_tables(void);
+
+/**
  * rox_stats_start - count the leaves of the linear map for the first time
  * @start:	first VA, page aligned
  * @size:	size in bytes

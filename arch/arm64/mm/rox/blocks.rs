@@ -89,6 +89,12 @@ pub(super) fn park(lock: &mut ShapeLock, start: usize, table: Table) -> Option<T
     }
 }
 
+/// Returns how many tables are parked.
+pub(super) fn parked_tables(lock: &mut ShapeLock) -> usize {
+    let parked = blocks(lock).iter().filter(|block| block.table.is_some());
+    parked.count()
+}
+
 /// Notes that leaves at `addr` have changed, if that is in a block. Returns whether it is.
 pub(super) fn note_change(lock: &mut ShapeLock, addr: usize) -> bool {
     let block = find(lock, addr);

@@ -55,15 +55,27 @@ pub(crate) trait Join: Tables {
     fn retire(&mut self, first: Self::Entry, range: &Range<usize>);
 }
 
+/// What [`coalesce`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Joined {
+    /// Whether there was anything to join.
+    pub(crate) has_changed: bool,
+    /// The size of the aligned memory around the address for which all was done: that of a leaf,
+    /// or of a hole, if they are larger than a table of the last level maps.
+    pub(crate) reach: usize,
+}
+
 /// Joins leaves around `addr` with those next to them, as far up as it goes: all runs of the last
 /// level in the same table, then blocks and runs that contain `addr`.
 ///
-/// Looks at nothing outside of `within`, changes what is a leaf or run in it as a whole, and
-/// returns whether there was anything to join.
-pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) -> bool {
+/// Looks at nothing outside of `within`, and changes what is a leaf or run in it as a whole.
+pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) -> Joined {
     let geometry = T::GEOMETRY;
     let Some(mut entry) = tables.top(addr) else {
-        return false;
+        return Joined {
+            has_changed: false,
+            reach: geometry.size(T::TOP),
+        };
     };
     let mut level = T::TOP;
     // The entries above that lead to `entry`.
@@ -108,8 +120,13 @@ pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usiz
 
     let run = geometry.run(level);
     let size = geometry.run_size(level);
+    // All runs of a table of the last level are looked at below.
+    let reach = geometry.size(level).max(geometry.size(Level::Pmd));
     if run == 1 {
-        return joined;
+        return Joined {
+            has_changed: joined,
+            reach,
+        };
     }
     // All runs of a table of the last level, or the one that `addr` is in.
     let (first, start, count) = match level {
@@ -141,7 +158,10 @@ pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usiz
             joined = true;
         }
     }
-    joined
+    Joined {
+        has_changed: joined,
+        reach,
+    }
 }
 
 /// Returns whether `size` bytes from `start` are all in `within`.

@@ -65,6 +65,19 @@ impl Pending {
         }
     }
 
+    /// Forgets what begins at `from` up to `to`: the rest of what [`Self::take`] took from.
+    pub(crate) fn skip(&mut self, from: usize, to: usize) {
+        let ranges = &self.ranges[..self.used];
+        let Some(index) = ranges.iter().position(|range| range.start == from) else {
+            return;
+        };
+        if self.ranges[index].end <= to {
+            self.remove(index);
+        } else if from < to {
+            self.ranges[index].start = to;
+        }
+    }
+
     fn remove(&mut self, index: usize) -> Range<usize> {
         self.used -= 1;
         self.ranges.swap(index, self.used);

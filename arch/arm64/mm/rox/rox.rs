@@ -62,7 +62,10 @@ mod worker;
 use area::Area;
 use descriptor::Change;
 use geometry::LeafSize;
-use lock::Bbml3;
+use lock::{
+    Bbml3,
+    ShapeLock, //
+};
 
 #[allow(dead_code)]
 const __LOG_PREFIX: &[u8] = b"rox\0";
@@ -176,6 +179,18 @@ pub unsafe extern "C" fn rox_map_by_pages(start: usize, size: usize) -> c_int {
 #[export]
 pub unsafe extern "C" fn rox_join_leaves(is_first: bool) -> bool {
     Bbml3::get().is_some_and(|bbml3| (!is_first || worker::begin(bbml3)) && worker::step(bbml3))
+}
+
+/// How many page tables are parked for blocks of the cache. See the header.
+///
+/// # Safety
+///
+/// The caller can sleep.
+#[export]
+pub unsafe extern "C" fn rox_parked_tables() -> c_ulong {
+    Bbml3::get().map_or(0, |bbml3| {
+        blocks::parked_tables(&mut ShapeLock::lock(bbml3)) as c_ulong
+    })
 }
 
 /// Counts leaves of the linear map for the first time. See the header.

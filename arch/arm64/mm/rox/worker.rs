@@ -106,20 +106,21 @@ pub(super) fn begin(bbml3: Bbml3) -> bool {
 ///
 /// Context: may sleep; the worker alone.
 pub(super) fn step(bbml3: Bbml3) -> bool {
-    let mut lock = JoinLock::lock(bbml3);
+    let mut tables = KernelTables::new(JoinLock::lock(bbml3));
     // A block of the cache has a leaf or a run for itself; what is around it is not ours.
-    let (place, within) = if let Some(block) = blocks::take_changed(lock.shape()) {
-        (block.clone(), block)
-    } else if let Some(place) = work(lock.shape())
-        .linear_map
-        .take(GEOMETRY.size(Level::Pmd))
-    {
-        (place, 0..usize::MAX)
-    } else {
+    if let Some(block) = blocks::take_changed(tables.right().shape()) {
+        coalesce::coalesce(&mut tables, block.start, &block);
+        return true;
+    }
+
+    let step = GEOMETRY.size(Level::Pmd);
+    let Some(place) = work(tables.right().shape()).linear_map.take(step) else {
         return false;
     };
-
-    coalesce::coalesce(&mut KernelTables::new(lock), place.start, &within);
+    let joined = coalesce::coalesce(&mut tables, place.start, &(0..usize::MAX));
+    // What one leaf maps need not be looked at again.
+    let end = (place.start & !(joined.reach - 1)).saturating_add(joined.reach);
+    work(tables.right().shape()).linear_map.skip(place.end, end);
     true
 }
 
