@@ -41,6 +41,8 @@ pub struct Oracle {
     pub pages: Vec<Page>,
     /// For each page the largest unit, an index of `units`, that it was mapped with.
     initial: Vec<u8>,
+    /// Pages that are never joined with others.
+    pinned: Vec<bool>,
     units: [usize; 5],
     /// For each unit size, which aligned units have a cut strictly inside.
     cut: [Vec<bool>; 5],
@@ -52,6 +54,7 @@ impl Oracle {
         Self {
             pages: vec![Page::Hole; pages],
             initial: vec![0; pages],
+            pinned: vec![false; pages],
             units,
             cut: units.map(|unit| vec![false; pages.div_ceil(unit)]),
         }
@@ -105,6 +108,18 @@ impl Oracle {
         }
     }
 
+    /// Notes that `page` becomes a leaf by itself for good.
+    pub fn pin(&mut self, page: usize) {
+        self.cut(page);
+        self.cut(page + 1);
+        self.pinned[page] = true;
+    }
+
+    /// Returns whether there are pinned pages.
+    pub fn has_pins(&self) -> bool {
+        self.pinned.contains(&true)
+    }
+
     /// Notes that leaves are joined around `page`, as far as those in `within` can be: all runs of
     /// the same level 2 block, then what the page is in.
     pub fn join(&mut self, page: usize, within: &Range<usize>) {
@@ -146,7 +161,9 @@ impl Oracle {
         };
         first & VALID != 0
             && pages.clone().all(|page| {
-                self.initial[page] as usize >= unit && self.attributes(page) == Some(first)
+                self.initial[page] as usize >= unit
+                    && self.attributes(page) == Some(first)
+                    && !self.pinned[page]
             })
     }
 

@@ -25,7 +25,7 @@ const GUARDED: u64 = 1 << 50;
 /// Memory as it is mapped: valid, writable, not executable.
 const DEFAULT: u64 = VALID | WRITE | PXN;
 /// Steps before everything is restored, and the tables are made anew.
-const EPOCH: u64 = 1500;
+const EPOCH: u64 = 3_000;
 
 /// Changes that callers ask for: bits to set, bits to clear.
 const CHANGES: [(u64, u64); 10] = [
@@ -86,8 +86,19 @@ impl<P: PageSize> Model<P> {
                 page += units[unit.min(2)];
                 continue;
             }
-            model.map(page, unit);
-            page += units[unit];
+            // Now and then all of a larger unit, which nobody may join.
+            let larger = (unit + 1).min(largest);
+            let fits = page % units[larger] == 0 && page + units[larger] <= pages;
+            let end = page
+                + units[if fits && random.random_bool(0.2) {
+                    larger
+                } else {
+                    unit
+                }];
+            while page < end {
+                model.map(page, unit);
+                page += units[unit];
+            }
         }
         model.tables = model.memory.tables();
         let all = Self::bytes(&(0..pages));
@@ -276,6 +287,22 @@ impl<P: PageSize> Model<P> {
         }
     }
 
+    /// Maps pages by pages for good, as those of KFENCE's pool.
+    fn pin(&mut self, range: Range<usize>) {
+        let bytes = Self::bytes(&range);
+        let is_mapped = range
+            .clone()
+            .all(|page| self.oracle.pages[page] != Page::Hole);
+        if !is_mapped {
+            return;
+        }
+        assert_eq!(walk::pin(&mut self.memory, &bytes), Ok(()));
+        for page in range {
+            self.oracle.pin(page);
+        }
+        self.check_written(true);
+    }
+
     /// Restores and joins everything, and checks that it is as it was at first.
     fn heal(&mut self) {
         let (set, clear) = (DEFAULT, RDONLY | INVALID | GUARDED);
@@ -298,6 +325,9 @@ impl<P: PageSize> Model<P> {
         }
         self.memory.writes.clear();
         self.check_all();
+        if self.oracle.has_pins() {
+            return;
+        }
         for page in 0..self.pages {
             assert_eq!(self.oracle.unit(page), self.oracle.initial_unit(page));
         }
@@ -390,10 +420,13 @@ pub fn run<P: PageSize>(seed: u64, steps: u64) {
         model.check_all();
         for _ in 0..EPOCH.min(steps - done) {
             let range = model.range(&mut random);
-            match random.random_range(0..6) {
-                0 => model.restore(range),
-                1 => model.restore_widely(range.start),
-                2 => model.join(&mut random, range),
+            match random.random_range(0..500) {
+                // It looks at 1 GiB of pages: rarely.
+                0 => model.restore_widely(range.start),
+                // Not always: with pins not everything heals.
+                1 if epoch % 4 == 0 => model.pin(range.start..range.end.min(range.start + 3)),
+                2..=100 => model.restore(range),
+                101..=200 => model.join(&mut random, range),
                 _ => model.change(&mut random, range),
             }
             done += 1;
