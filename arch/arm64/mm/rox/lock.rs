@@ -40,12 +40,13 @@
 //!
 //! # When tables go
 //!
-//! Who joins leaves takes tables out of use. [`JoinLock`] keeps those out who walk through tables of
-//! memory that is not theirs, and for long: ptdump, by `init_mm`'s mmap lock, and memory hotplug.
-//! kexec, which copies the linear map, takes `pgtable_split_lock`. The rest reads one address:
+//! Who joins leaves takes tables out of use. [`JoinLock`] keeps those out who walk through tables
+//! of memory that is not theirs, and for long: ptdump, by `init_mm`'s mmap lock, and memory
+//! hotplug. kexec, which copies the linear map, takes `pgtable_split_lock`. The rest reads one
+//! address:
 //!
-//! - `kernel_page_present()` is an RCU reader, perf has interrupts off: tables of the linear map are
-//!   freed after a grace period.
+//! - `kernel_page_present()` is an RCU reader, perf has interrupts off: tables of the linear map
+//!   are freed after a grace period.
 //! - `vmalloc_to_page()` on text in the ROX cache: a block's table is parked, as it is, until it
 //!   maps that block again or the block is freed; see `blocks`. No other memory of vmalloc is
 //!   joined.

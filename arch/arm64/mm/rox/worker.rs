@@ -85,8 +85,8 @@ pub(super) fn note_change(lock: &mut ShapeLock, range: &Range<usize>) {
     queue();
 }
 
-/// Begins to join leaves, unless something is still changing. Returns whether [`step`] has something
-/// to do.
+/// Begins to join leaves, unless something is still changing. Returns whether [`step`] has
+/// something to do.
 ///
 /// Context: may sleep; the worker alone.
 pub(super) fn begin(bbml3: Bbml3) -> bool {
