@@ -187,7 +187,7 @@ fn joined_leaf<T: Tables>(
     let mut in_runs = 0;
     for index in 0..count {
         let next = leaf_at(index).filter(|&next| leaf.is_continued_by(next, index, geometry))?;
-        in_runs += next.is_contiguous() as usize;
+        in_runs += usize::from(next.is_contiguous());
     }
     Some((leaf, in_runs))
 }
