@@ -3,19 +3,8 @@
 # tracer in a module's text, the BPF JIT.
 #
 # usage: bpf-ftrace-kprobe.sh [FIRST-BPF-TEST LAST-BPF-TEST]
-
+. /lab/guest-lib.sh
 tracing=/sys/kernel/tracing
-number=0
-
-fail() {
-	echo "not ok $((number + 1)) - $*"
-	exit 1
-}
-
-pass() {
-	number=$((number + 1))
-	echo "ok $number - $*"
-}
 
 [ -e $tracing/kprobe_events ] || fail "no $tracing/kprobe_events: is CONFIG_KPROBE_EVENTS off?"
 grep -qw function $tracing/available_tracers || fail 'no function tracer: is CONFIG_FUNCTION_TRACER off?'
@@ -59,6 +48,5 @@ rmmod test_bpf || fail 'rmmod test_bpf'
 pass 'test_bpf'
 
 sleep 2
-wx=$(cat /sys/kernel/debug/check_wx_pages)
-[ "$wx" = SUCCESS ] || fail "check_wx_pages says $wx"
+no_wx idle
 pass 'no W+X mapping'

@@ -1,38 +1,16 @@
 #!/bin/sh
 # Make and free secret memory, BPF programs and kprobes, thousands of each, and see that the
-# linear map is as it was: leaves as large as at boot, no table page lost. Leaves in
-# /lab/out, for "kpt healed", "kpt lost" and "kpt meminfo":
-#
-#   boot.dump boot.meminfo idle.dump idle.meminfo
+# linear map is as it was: leaves as large as at boot, no table page lost. Leaves the page
+# tables of both times in /lab/out, as "boot" and "idle".
 #
 # usage: churn.sh [COUNT]     needs lab-programs and lab-modules/kprobes of the kernel, by --add
+. /lab/guest-lib.sh
 count=${1:-10000}
-number=0
-
-fail() {
-	echo "not ok $((number + 1)) - $*"
-	exit 1
-}
-
-pass() {
-	number=$((number + 1))
-	echo "ok $number - $*"
-}
-
-# stage NAME: save how the linear map is mapped.
-stage() {
-	sleep 1
-	cat /proc/meminfo >"/lab/out/$1.meminfo"
-	cat /sys/kernel/debug/kernel_page_tables >"/lab/out/$1.dump"
-}
 
 # make KIND COUNT
 make() {
 	case $1 in
-	kprobe)
-		# It does its work at load, and refuses to stay.
-		insmod /lab/kprobes/kprobe_churn.ko count="$2" 2>/dev/null
-		dmesg | grep -q "kprobe_churn: $2 kprobes were set" ;;
+	kprobe) run_module /lab/kprobes/kprobe_churn.ko count="$2" ;;
 	*) /lab/lab-programs/churn "$1" "$2" ;;
 	esac
 }
@@ -42,9 +20,11 @@ make() {
 for kind in secretmem bpf kprobe; do
 	make $kind 16 || fail "$kind, see above"
 done
-stage boot
+sleep 1
+save_tables boot
 for kind in secretmem bpf kprobe; do
 	make $kind "$count" || fail "$kind, see above"
 	pass "$kind: $count times"
 done
-stage idle
+sleep 1
+save_tables idle

@@ -7,33 +7,11 @@
 # Modules that want others when they start do not get them by a modprobe of the kernel's: each
 # is loaded in its turn, and every kernel does the same work. After each there is time for what
 # it has deferred, so that it does not depend on the clock what the next one finds.
+. /lab/guest-lib.sh
 
-# Modules that are not loaded here, and why.
-left_out() {
-	case $1 in
-	test_bpf) return 0 ;;         # runs for long at load; bpf-ftrace-kprobe.sh runs it
-	test_vmalloc) return 0 ;;     # runs at load, refuses to stay; vmalloc.sh runs it
-	esac
-	return 1
-}
-
-fail() {
-	echo "not ok $((number + 1)) - $*"
-	exit 1
-}
-
-pass() {
-	number=$((number + 1))
-	echo "ok $number - $*"
-}
-
-number=0
-modules=$(find "/lib/modules/$(uname -r)/kernel" -name '*.ko' | sort | while read -r path; do
-	name=$(basename "$path" .ko)
-	left_out "$name" || echo "$name"
-done)
+modules=$(all_modules)
 [ -n "$modules" ] || fail "no modules under /lib/modules/$(uname -r)/kernel"
-! grep -q . /proc/modules || fail "modules are loaded already: $(cut -d' ' -f1 /proc/modules | xargs)"
+! modules_are_loaded || fail "modules are loaded already: $(cut -d' ' -f1 /proc/modules | xargs)"
 echo >/proc/sys/kernel/modprobe || fail "cannot turn off the kernel's own modprobe"
 
 # What modprobe would load, what others need before them.
@@ -61,7 +39,7 @@ for name in $names; do
 	echo "unload $name" >>/lab/out/order
 	usleep 20000
 done
-! grep -q . /proc/modules ||
+! modules_are_loaded ||
 	fail "$(wc -l </proc/modules) modules stay loaded: $(cut -d' ' -f1,3,4 /proc/modules | xargs)"
 sleep 2
 pass "all unloaded, 0 stayed"

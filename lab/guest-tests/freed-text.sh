@@ -8,17 +8,11 @@
 #
 # trap: the ROX cache keeps the range mapped, full of BRK instructions. unmapped: without
 # the cache, the range is gone. With neither, any of the two passes.
-
+. /lab/guest-lib.sh
 want=${1:-either}
 control=/sys/kernel/debug/rox_freed_text
 dir=/lab/freed_text
 BRK=0xd4202000 # brk #0x100
-number=0
-
-fail() {
-	echo "not ok $((number + 1)) - $*"
-	exit 1
-}
 
 # jump_to_freed WHAT: load the victim, call it, unload it, call it again.
 jump_to_freed() {
@@ -50,8 +44,7 @@ jump_to_freed() {
 	unmapped) oops='Unable to handle kernel' ;;
 	esac
 	echo "$report" | grep -q "$oops" || fail "$1: no '$oops', but: $report"
-	number=$((number + 1))
-	echo "ok $number - $1: the jump to $address trapped ($found)"
+	pass "$1: the jump to $address trapped ($found)"
 }
 
 insmod $dir/rox_freed_text.ko || fail "cannot load $dir/rox_freed_text.ko: was it built, and given with --add?"

@@ -3,13 +3,9 @@
 # permissions around its pool change while it flips pages of it.
 #
 # usage: kfence.sh     needs lab-programs of the kernel, by --add
+. /lab/guest-lib.sh
 interval=/sys/module/kfence/parameters/sample_interval
 stats=/sys/kernel/debug/kfence/stats
-
-fail() {
-	echo "not ok 1 - $*"
-	exit 1
-}
 
 # count LABEL: a number of KFENCE's statistics.
 count() {
@@ -28,4 +24,4 @@ sleep 2
 after=$(count 'total allocations')
 [ "$after" -gt "$before" ] || fail "KFENCE has allocated nothing: $(cat $stats)"
 [ "$(count 'total bugs')" = 0 ] || fail "KFENCE has found bugs: $(cat $stats)"
-echo "ok 1 - $((after - before)) allocations of KFENCE while permissions changed"
+pass "$((after - before)) allocations of KFENCE while permissions changed"

@@ -8,23 +8,12 @@
 #     lab/guest-tests/perm-fail.sh
 #
 # usage: perm-fail.sh [MODULE|none]     MODULE is loaded and unloaded, which takes minutes
+. /lab/guest-lib.sh
 
 victim=${1:-test_module}
 dir=/lab/permissions
 parameters=/sys/module/rox_perm_fail/parameters
 aliases=/sys/kernel/debug/rox_cached/aliases
-number=0
-
-fail() {
-	dmesg | sed -n 's/^\(\[[^]]*\] \)\{0,1\}rox_perm_fail: /# /p'
-	echo "not ok $((number + 1)) - $*"
-	exit 1
-}
-
-pass() {
-	number=$((number + 1))
-	echo "ok $number - $*"
-}
 
 for kind in failslab fail_page_alloc; do
 	debugfs=/sys/kernel/debug/$kind
@@ -38,13 +27,13 @@ done
 echo N >/sys/kernel/debug/fail_page_alloc/ignore-gfp-highmem
 echo 0 >/sys/kernel/debug/fail_page_alloc/min-order
 
-# Busybox's insmod loads a module that fails a second time.
-ln -s /usr/bin/kmod /tmp/insmod
 ln -s /usr/bin/kmod /tmp/rmmod
 [ -e $dir/rox_perm_fail.ko ] || fail "no $dir/rox_perm_fail.ko: was it built, and given with --add?"
-/tmp/insmod $dir/rox_cached.ko || fail 'cannot load rox_cached'
-/tmp/insmod $dir/rox_perm_fail.ko || fail 'a failure is not as it should be'
-dmesg | sed -n 's/^\(\[[^]]*\] \)\{0,1\}rox_perm_fail: /# /p'
+insmod_once $dir/rox_cached.ko || fail 'cannot load rox_cached'
+insmod_once $dir/rox_perm_fail.ko
+loaded=$?
+said rox_perm_fail
+[ $loaded = 0 ] || fail 'a failure is not as it should be'
 pass 'permission changes without memory'
 [ "$victim" != none ] || exit 0
 
@@ -54,8 +43,7 @@ path=$(find "/lib/modules/$(uname -r)" -name "$victim.ko")
 # What must hold whenever a module was loaded or unloaded, or was not.
 settled() {
 	! grep -v ' ro$' $aliases || fail "$1: an alias of cached memory is not read-only, see above"
-	wx=$(cat /sys/kernel/debug/check_wx_pages)
-	[ "$wx" = SUCCESS ] || fail "$1: check_wx_pages says $wx"
+	no_wx "$1"
 }
 
 n=0 refused=0 left=0
@@ -63,7 +51,7 @@ while [ "$left" = 0 ]; do
 	n=$((n + 1))
 	[ $n -le 2000 ] || fail "loading $victim has no end"
 	echo $n >$parameters/nth
-	if /tmp/insmod "$path" 2>/dev/null; then
+	if insmod_once "$path" 2>/dev/null; then
 		left=$(cat $parameters/left)
 		settled "load, allocation $n"
 		/tmp/rmmod "$victim" || fail "rmmod $victim"
@@ -81,7 +69,7 @@ n=0 left=0
 while [ "$left" = 0 ]; do
 	n=$((n + 1))
 	[ $n -le 2000 ] || fail "unloading $victim has no end"
-	/tmp/insmod "$path" || fail "insmod $victim"
+	insmod_once "$path" || fail "insmod $victim"
 	echo $n >$parameters/nth
 	/tmp/rmmod "$victim" || fail "$victim is not unloaded, allocation $n"
 	left=$(cat $parameters/left)

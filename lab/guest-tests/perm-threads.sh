@@ -9,6 +9,7 @@
 #
 # huge: the permissions of huge vmalloc areas can change, as on CPUs that can split a block
 # in use. whole: they cannot, and it is refused. Without either, whatever the kernel does.
+. /lab/guest-lib.sh
 
 seconds=${1:-60}
 module=/lab/permissions/rox_perm_threads.ko
@@ -18,10 +19,7 @@ whole) huge=0 ;;
 *) huge=-1 ;;
 esac
 
-[ -e $module ] || {
-	echo "not ok 1 - no $module: was it built, and given with --add?"
-	exit 1
-}
+[ -e $module ] || fail "no $module: was it built, and given with --add?"
 
 # As long as /tmp/changing exists.
 walk() {
@@ -38,24 +36,16 @@ walk() {
 walk &
 walker=$!
 status=0
-# Busybox's insmod loads a module that fails a second time.
-ln -s /usr/bin/kmod /tmp/insmod
-/tmp/insmod $module "seconds=$seconds" "huge=$huge" || status=1
+insmod_once $module "seconds=$seconds" "huge=$huge" || status=1
 rm /tmp/changing
 wait $walker || {
 	echo '# check_wx_pages says that something is writable and executable'
 	status=1
 }
-dmesg | sed -n 's/^\(\[[^]]*\] \)\{0,1\}rox_perm_threads: /# /p'
-[ $status = 0 ] || {
-	echo 'not ok 1 - permissions are not what they should be'
-	exit 1
-}
+said rox_perm_threads
+[ $status = 0 ] || fail 'permissions are not what they should be'
 # A run that did nothing proves nothing.
 count=$(dmesg | sed -n 's/.*rox_perm_threads: \([0-9]*\) pages checked.*/\1/p')
-[ "${count:-0}" -gt $((seconds * 1000)) ] || {
-	echo "not ok 1 - only ${count:-no} pages were checked"
-	exit 1
-}
-rmmod rox_perm_threads || exit 1
-echo "ok 1 - $seconds s of permission changes, $count pages checked"
+[ "${count:-0}" -gt $((seconds * 1000)) ] || fail "only ${count:-no} pages were checked"
+rmmod rox_perm_threads || fail 'rmmod, see above'
+pass "$seconds s of permission changes, $count pages checked"

@@ -11,36 +11,21 @@
 #   lab/guest --add out/kernel-4k/lab-modules/permissions --out DIR lab/guest-tests/sample-tables.sh
 #
 # usage: sample-tables.sh [ROUNDS [STEP]]     keeps each STEPth sample
-
+. /lab/guest-lib.sh
 rounds=${1:-3}
 step=${2:-4}
 cached=/sys/kernel/debug/rox_cached
 module=/lab/permissions/rox_cached.ko
 
-fail() {
-	echo "not ok 1 - $*"
-	exit 1
-}
-
-# The two that modules.sh leaves out do their work at load.
-modules=$(find "/lib/modules/$(uname -r)/kernel" -name '*.ko' ! -name test_bpf.ko \
-	! -name test_vmalloc.ko | sort | xargs -n 1 basename -s .ko)
+modules=$(all_modules)
 [ -n "$modules" ] || fail "no modules under /lib/modules/$(uname -r)/kernel"
-
-# Modules that nothing uses, without that of this test.
-unused() {
-	awk '$3 == 0 && $1 != "rox_cached" { print $1 }' /proc/modules
-}
 
 churn() {
 	round=1
 	while [ "$round" -le "$rounds" ]; do
 		# shellcheck disable=SC2086
 		modprobe -a $modules || return 1
-		while [ -n "$(unused)" ]; do
-			# shellcheck disable=SC2046
-			rmmod $(unused) || return 1
-		done
+		unload_unused rox_cached || return 1
 		[ "$(wc -l </proc/modules)" = 1 ] || return 1
 		# Blocks leave the cache a little later.
 		sleep 1
@@ -62,8 +47,7 @@ while kill -0 $churn 2>/dev/null; do
 
 	# What the list itself says is exact, whatever has changed since.
 	! grep -v ' ro$' /tmp/aliases || fail 'an alias of cached memory is not read-only, see above'
-	wx=$(cat /sys/kernel/debug/check_wx_pages)
-	[ "$wx" = SUCCESS ] || fail "check_wx_pages says $wx"
+	no_wx "sample $samples"
 	samples=$((samples + 1))
 	if [ "$released" = changed ]; then
 		changed=$((changed + 1))
@@ -78,4 +62,4 @@ wait $churn || fail "modules do not load, or do not unload: $(cut -d' ' -f1,3,4 
 rmmod rox_cached || fail 'rmmod rox_cached'
 echo "# $samples samples; in $changed a block left the cache meanwhile; $kept kept"
 [ $kept -ge 10 ] || fail "only $kept samples to look at"
-echo "ok 1 - $rounds times all modules loaded and unloaded, $samples samples of the page tables"
+pass "$rounds times all modules loaded and unloaded, $samples samples of the page tables"

@@ -3,12 +3,13 @@
 # them, while a third shell walks the kernel page tables.
 #
 # usage: stress-modules.sh [SECONDS]
+. /lab/guest-lib.sh
 
 seconds=${1:-30}
-end=$(($(cut -d. -f1 /proc/uptime) + seconds))
+end=$(($(now) + seconds))
 
 before() {
-	[ "$(cut -d. -f1 /proc/uptime)" -lt "$end" ]
+	[ "$(now)" -lt "$end" ]
 }
 
 # churn MODULE...: no two churns share a module, or one of them would find it in use.
@@ -45,13 +46,7 @@ failed=0
 for job in $jobs; do
 	wait "$job" || failed=$((failed + 1))
 done
-if [ $failed != 0 ]; then
-	echo "not ok 1 - $failed of the loops failed, see above"
-	exit 1
-fi
+[ $failed = 0 ] || fail "$failed of the loops failed, see above"
 # What the loops used is free, but what they pulled in is still there.
-while [ -n "$(awk '$3 == 0' /proc/modules)" ]; do
-	# shellcheck disable=SC2046
-	rmmod $(awk '$3 == 0 { print $1 }' /proc/modules) || exit 1
-done
-echo "ok 1 - $seconds s of module loads and unloads"
+unload_unused || fail 'rmmod, see above'
+pass "$seconds s of module loads and unloads"

@@ -1,0 +1,129 @@
+# What guest-init and the scripts of lab/guest-tests share: TAP lines, the ports to the host, the
+# guest's modules, and looks at its page tables. lab/guest puts it into the guest, and a script
+# begins with ". /lab/guest-lib.sh".
+
+number=0
+
+# fail WHY...: this test has failed, and the script ends.
+fail() {
+	echo "not ok $((number + 1)) - $*"
+	exit 1
+}
+
+# pass WHAT...: this test has passed.
+pass() {
+	number=$((number + 1))
+	echo "ok $number - $*"
+}
+
+# port NAME: the device of a virtio-serial port; the driver finds them in its own time.
+port() {
+	tries=0
+	while [ $tries -lt 100 ]; do
+		for name in /sys/class/virtio-ports/*/name; do
+			if [ "$(cat "$name" 2>/dev/null)" = "$1" ]; then
+				name=${name%/name}
+				echo "/dev/${name##*/}"
+				return
+			fi
+		done
+		tries=$((tries + 1))
+		usleep 100000
+	done
+	echo "the host's port $1 did not appear (is CONFIG_VIRTIO_CONSOLE off?)" >/dev/console
+	return 1
+}
+
+# reconnect: take new ports, and send what was written to /tmp/output while there were none. The
+# driver's ports do not work any more after the machine has slept.
+reconnect() {
+	for driver in /sys/bus/virtio/drivers/virtio_console/virtio*; do
+		echo "${driver##*/}" >"${driver%/*}/unbind"
+		echo "${driver##*/}" >"${driver%/*}/bind"
+	done
+	stdout=$(port lab.stdout) || exit 1
+	exec >"$stdout" 2>&1
+	cat /tmp/output
+}
+
+# now: the time since boot, in whole seconds.
+now() {
+	cut -d. -f1 /proc/uptime
+}
+
+# said BY: what a module has said in the kernel's log, as comments.
+said() {
+	dmesg | sed -n "s/^\(\[[^]]*\] \)\{0,1\}$1: /# /p"
+}
+
+# all_modules: the names of those that do not do all of their work when they are loaded.
+# test_bpf runs for long (bpf-ftrace-kprobe.sh loads it), test_vmalloc refuses to stay
+# (vmalloc.sh).
+all_modules() {
+	find "/lib/modules/$(uname -r)/kernel" -name '*.ko' ! -name test_bpf.ko \
+		! -name test_vmalloc.ko | sort | xargs -r -n 1 basename -s .ko
+}
+
+# Files of /proc have no size: test -s says nothing about them.
+modules_are_loaded() {
+	grep -q . /proc/modules
+}
+
+# unused [MODULE]: loaded modules that nothing uses, the newest first; but not MODULE.
+unused() {
+	awk -v kept="${1:-}" '$3 == 0 && $1 != kept { print $1 }' /proc/modules
+}
+
+# unload_unused [MODULE]: unload all but MODULE; what another uses goes in a later pass.
+unload_unused() {
+	while [ -n "$(unused "${1:-}")" ]; do
+		# shellcheck disable=SC2046
+		rmmod $(unused "${1:-}") || return 1
+	done
+}
+
+# insmod_once PATH [PARAMETER...]: load a module. Busybox's insmod loads one that fails a second
+# time.
+insmod_once() {
+	[ -e /tmp/insmod ] || ln -s /usr/bin/kmod /tmp/insmod
+	/tmp/insmod "$@"
+}
+
+# run_module PATH [PARAMETER...]: load a module that does its work then and refuses to stay,
+# with EAGAIN where the work is done.
+run_module() {
+	if why=$(insmod_once "$@" 2>&1); then
+		echo "$1 stays loaded"
+		return 1
+	fi
+	case $why in
+	*'Resource temporarily unavailable'*) ;;
+	*)
+		echo "$why"
+		return 1
+		;;
+	esac
+}
+
+# no_wx WHEN: there is no mapping that is writable and executable.
+no_wx() {
+	wx=$(cat /sys/kernel/debug/check_wx_pages) ||
+		fail "$1: no check_wx_pages: is CONFIG_PTDUMP_DEBUGFS off?"
+	[ "$wx" = SUCCESS ] || fail "$1: check_wx_pages says $wx"
+}
+
+# save_tables NAME: leave /lab/out/NAME.dump, NAME.meminfo and NAME.vmstat, which tell of the
+# same moment: where something has changed the linear map meanwhile, they are taken anew.
+save_tables() {
+	for attempt in 1 2 3 4 5; do
+		cat /proc/meminfo >"/lab/out/$1.meminfo"
+		cat /proc/vmstat >"/lab/out/$1.vmstat"
+		cat /sys/kernel/debug/kernel_page_tables >"/lab/out/$1.dump" ||
+			fail "cannot read kernel_page_tables: is CONFIG_PTDUMP_DEBUGFS off?"
+		[ "$(grep '^DirectMap' "/lab/out/$1.meminfo")" != \
+			"$(grep '^DirectMap' /proc/meminfo)" ] || return 0
+		sleep 1
+	done
+	# A kernel without the counters never gets here.
+	fail "the linear map changes all the time"
+}
