@@ -38,6 +38,7 @@
 #![warn(missing_docs)]
 
 pub mod aliases;
+pub mod counters;
 pub mod diff;
 pub mod dump;
 pub mod error;

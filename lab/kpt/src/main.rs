@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use kpt::aliases::{self, Sample};
+use kpt::counters::Moment;
 use kpt::diff::Diff;
 use kpt::dump::Dump;
 use kpt::error::Error;
@@ -146,25 +147,16 @@ enum Command {
         #[command(flatten)]
         pages: Pages,
     },
-    /// Say whether page tables were lost between two moments; exit 1 if so
-    Lost {
-        /// The dump before
-        before: PathBuf,
-        /// A copy of /proc/meminfo of that moment
-        before_meminfo: PathBuf,
-        /// The dump after
-        after: PathBuf,
-        /// A copy of /proc/meminfo of that moment
-        after_meminfo: PathBuf,
-        #[command(flatten)]
-        pages: Pages,
-    },
-    /// Compare the DirectMap lines of /proc/meminfo with a dump; exit 1 if they differ
-    Meminfo {
-        /// A copy of /proc/meminfo
-        meminfo: PathBuf,
-        /// The dump
-        dump: PathBuf,
+    /// Compare what the kernel counts with dumps; exit 1 where it differs
+    ///
+    /// At each moment the DirectMap lines of /proc/meminfo say how the linear map is mapped.
+    /// Since the first one, no page table was lost, and the direct_map lines of /proc/vmstat,
+    /// where there are any, say how many blocks are split.
+    Counters {
+        /// Moments: copies of kernel_page_tables, /proc/meminfo and /proc/vmstat, as
+        /// MOMENT.dump, MOMENT.meminfo and MOMENT.vmstat
+        #[arg(required = true, value_name = "MOMENT")]
+        moments: Vec<PathBuf>,
         #[command(flatten)]
         pages: Pages,
     },
@@ -328,32 +320,27 @@ fn run(command: Command) -> Result<Verdict, Error> {
             input::print(&text)?;
             Ok(equal.into())
         }
-        Command::Lost {
-            before,
-            before_meminfo,
-            after,
-            after_meminfo,
-            pages,
-        } => {
-            let paths = [&before, &before_meminfo, &after, &after_meminfo];
-            input::check_standard_input(paths.map(PathBuf::as_path))?;
-            let (text, well) = healed::check_tables(
-                (&pages.read(&before)?, &Source::read(&before_meminfo)?),
-                (&pages.read(&after)?, &Source::read(&after_meminfo)?),
-            )?;
+        Command::Counters { moments, pages } => {
+            let read = |prefix: &PathBuf| Moment::read(prefix, pages.page_size);
+            let moments: Vec<Moment> = moments.iter().map(read).collect::<Result<_, _>>()?;
+            let (mut text, mut well) = (String::new(), true);
+            for moment in &moments {
+                for line in moment.check_direct_map()? {
+                    text.push_str(&format!("{line}\n"));
+                    well = false;
+                }
+            }
+            for moment in &moments[1..] {
+                for (line, agrees) in [
+                    moment.check_tables(&moments[0])?,
+                    moment.check_events(&moments[0])?,
+                ] {
+                    text.push_str(&line);
+                    well &= agrees;
+                }
+            }
             input::print(&text)?;
             Ok(well.into())
-        }
-        Command::Meminfo {
-            meminfo,
-            dump,
-            pages,
-        } => {
-            input::check_standard_input([meminfo.as_path(), &dump])?;
-            let differ = healed::check_meminfo(&pages.read(&dump)?, &Source::read(&meminfo)?)?;
-            let lines = differ.iter().map(|one| format!("{one}\n"));
-            input::print(&lines.collect::<String>())?;
-            Ok(differ.is_empty().into())
         }
         Command::CheckWx { dumps, pages } => {
             input::check_standard_input(dumps.iter().map(PathBuf::as_path))?;

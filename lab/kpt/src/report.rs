@@ -205,7 +205,7 @@ fn module_areas(directory: &Path, loaded: &Dump) -> Result<Vec<VaRange>, Error> 
     }
     let sections = text::parse_sections(&Source::read(&sections)?)?;
     let areas = Areas::parse(&Source::read(&directory.join("vmallocinfo"))?)?;
-    Ok(areas.holding_any(&sections))
+    Ok(areas.holding_any(sections.iter().map(|section| section.range)))
 }
 
 /// Bytes mapped ROX.

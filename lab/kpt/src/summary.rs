@@ -142,6 +142,12 @@ impl ByPermission {
 }
 
 impl Counters {
+    /// Counts the linear map of a dump that has one.
+    pub fn of_linear_map(dump: &Dump) -> Result<Self, Error> {
+        let region = dump.require_region("linear")?;
+        Ok(Self::of(region, dump.page_size))
+    }
+
     /// Counts a region.
     pub fn of(region: &Region, page_size: PageSize) -> Self {
         let mut counters = Self::default();

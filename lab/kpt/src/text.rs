@@ -136,9 +136,9 @@ impl Areas {
         Ok(Self(areas))
     }
 
-    /// The areas that hold at least one of these sections, in address order.
-    pub fn holding_any(&self, sections: &[Section]) -> Vec<VaRange> {
-        let areas = sections.iter().filter_map(|s| self.holding(s.range));
+    /// The areas that hold at least one of these ranges, in address order.
+    pub fn holding_any(&self, ranges: impl IntoIterator<Item = VaRange>) -> Vec<VaRange> {
+        let areas = ranges.into_iter().filter_map(|range| self.holding(range));
         let areas: BTreeMap<Va, VaRange> = areas.map(|a| (a.range.start(), a.range)).collect();
         areas.into_values().collect()
     }
@@ -309,8 +309,12 @@ impl TextReport {
     /// Locates every section in the areas and the dump.
     pub fn of(sections: &[Section], areas: &Areas, dump: &Dump) -> Self {
         let mut by_module: BTreeMap<&str, Vec<SectionText>> = BTreeMap::new();
+        let mut cached = Vec::new();
         for section in sections {
             let located = section.locate(areas, dump);
+            if located.section == TEXT && located.outside.is_none() {
+                cached.push(section.range);
+            }
             by_module.entry(&section.module).or_default().push(located);
         }
         let mut totals = Totals::default();
@@ -326,15 +330,7 @@ impl TextReport {
                 sections,
             });
         }
-        let cached = sections.iter().filter(|section| {
-            let mapped = Mapped::of(section.range, dump);
-            section.name == TEXT
-                && section
-                    .outside(areas, mapped, dump.page_size.bytes())
-                    .is_none()
-        });
-        let cached: Vec<Section> = cached.cloned().collect();
-        for area in areas.holding_any(&cached) {
+        for area in areas.holding_any(cached) {
             totals.add_area(area, dump);
         }
         Self { modules, totals }
