@@ -9,6 +9,7 @@
 
 #include <linux/bug.h>
 #include <linux/cleanup.h>
+#include <linux/delay.h>
 #include <linux/errno.h>
 #include <linux/kprobes.h>
 #include <linux/mm.h>
@@ -146,6 +147,26 @@ static inline bool run_is_whole(unsigned long addr, const struct leaf *leaf)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Whether @addr is in no contiguous run, or comes to be in a whole one. While others split or
+ * join leaves, a part of a run has the contiguous bit: that passes; what stays is wrong. Who
+ * has no @patience does not wait for it.
+ */
+static inline bool run_settles(unsigned long addr, bool patience)
+{
+	int tries = patience ? 1000 : 1;
+
+	for (;;) {
+		struct leaf leaf = leaf_at(addr);
+
+		if (!leaf.contiguous || run_is_whole(addr, &leaf))
+			return true;
+		if (!--tries)
+			return false;
+		usleep_range(100, 1000);
+	}
 }
 
 /* The attributes of a leaf after a change of permission, by what they were before. */

@@ -241,19 +241,6 @@ static int alloc_area(struct area *area, const struct operation *operation)
 	return 0;
 }
 
-/* While leaves are being joined, a part of a run has the contiguous bit: that passes. */
-static bool run_becomes_whole(unsigned long addr)
-{
-	for (int tries = 0; tries < 1000; tries++) {
-		struct leaf leaf = leaf_at(addr);
-
-		if (!leaf.contiguous || run_is_whole(addr, &leaf))
-			return true;
-		usleep_range(100, 1000);
-	}
-	return false;
-}
-
 static void check_leaf(const char *what, const char *when, unsigned long addr,
 		       struct page *page, pteval_t attributes)
 {
@@ -265,7 +252,7 @@ static void check_leaf(const char *what, const char *when, unsigned long addr,
 		problem("%s at %lx, %s: maps %pa with %llx (tables %llx), not %llx with %llx",
 			what, addr, when, &leaf.phys, leaf.attributes, leaf.tables,
 			(u64)page_to_phys(page), attributes);
-	else if (leaf.contiguous && !run_is_whole(addr, &leaf) && !run_becomes_whole(addr))
+	else if (leaf.contiguous && !run_settles(addr, !problems))
 		problem("%s at %lx, %s: in a contiguous run that is none", what, addr, when);
 }
 

@@ -115,23 +115,6 @@ do {										\
 		WARN(1, "rox_perm_threads: " fmt "\n", ##__VA_ARGS__);		\
 } while (0)
 
-/*
- * Of a run that another thread is splitting, a part has lost the contiguous bit. That
- * passes; what stays is wrong.
- */
-static bool run_becomes_whole(unsigned long addr)
-{
-	/* There is no hurry, but after a first problem also no patience. */
-	for (int tries = 0; tries < 1000 && !atomic_long_read(&problems); tries++) {
-		struct leaf leaf = leaf_at(addr);
-
-		if (!leaf.contiguous || run_is_whole(addr, &leaf))
-			return true;
-		usleep_range(100, 1000);
-	}
-	return false;
-}
-
 static void check_leaf(const char *what, const char *name, unsigned long addr,
 		       struct page *page, pteval_t attributes)
 {
@@ -141,7 +124,8 @@ static void check_leaf(const char *what, const char *name, unsigned long addr,
 		problem("%s of '%s' at %lx: %lx bytes map %pa with %llx, not %llx with %llx",
 			what, name, addr, leaf.size, &leaf.phys, leaf.attributes,
 			(u64)page_to_phys(page), attributes);
-	else if (leaf.contiguous && !run_is_whole(addr, &leaf) && !run_becomes_whole(addr))
+	/* There is no hurry, but after a first problem also no patience. */
+	else if (leaf.contiguous && !run_settles(addr, !atomic_long_read(&problems)))
 		problem("%s of '%s' at %lx: in a contiguous run that is none", what, name, addr);
 	else if ((leaf.tables & TABLE_PXN && !(attributes & PTE_PXN)) ||
 		 (leaf.tables & TABLE_RDONLY && attributes & PTE_WRITE))
