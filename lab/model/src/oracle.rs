@@ -71,6 +71,11 @@ impl Oracle {
         }
     }
 
+    /// Whether a change makes a page other than it is.
+    pub fn changes(&self, page: usize, set: u64, clear: u64) -> bool {
+        self.after(page, set, clear) != self.attributes(page)
+    }
+
     /// Returns the attributes of `page` after a change, or [`None`] if they must not come to be.
     pub fn after(&self, page: usize, set: u64, clear: u64) -> Option<u64> {
         let Page::Mapped { attributes, .. } = self.pages[page] else {

@@ -173,6 +173,14 @@ impl<P: PageSize> Model<P> {
         }
     }
 
+    /// Whether leaves that have to change reach across the two ends of a range.
+    fn cuts(&self, range: &Range<usize>, set: u64, clear: u64) -> [bool; 2] {
+        [(range.start, range.start), (range.end - 1, range.end)].map(|(page, end)| {
+            self.oracle.changes(page, set, clear)
+                && end % units::<P>()[self.oracle.unit(page)] != 0
+        })
+    }
+
     /// Changes a range as `set_memory_*()` does: look, split, change.
     fn change(&mut self, random: &mut SmallRng, range: Range<usize>) {
         let (set, clear) = CHANGES[random.random_range(0..CHANGES.len())];
@@ -190,16 +198,10 @@ impl<P: PageSize> Model<P> {
         }
         let needs = checked.expect("a legal change");
         let is_cut = needs == Needs::Split;
-        let changes = |page| self.oracle.after(page, set, clear) != self.oracle.attributes(page);
+        let changes = |page| self.oracle.changes(page, set, clear);
         assert_eq!(needs == Needs::Nothing, !range.clone().any(changes));
-        let cuts = |page: usize, cut: usize| {
-            self.oracle.after(page, set, clear) != self.oracle.attributes(page)
-                && cut % units::<P>()[self.oracle.unit(page)] != 0
-        };
-        assert_eq!(
-            is_cut,
-            cuts(range.start, range.start) || cuts(range.end - 1, range.end)
-        );
+        let [first, last] = self.cuts(&range, set, clear);
+        assert_eq!(is_cut, first || last);
 
         if is_cut && random.random_bool(0.2) {
             self.memory.budget = random.random_range(0..3);
@@ -213,7 +215,7 @@ impl<P: PageSize> Model<P> {
             assert_eq!(walk::split(&mut self.memory, &bytes, change), Ok(()));
         }
         for (page, cut) in [(range.start, range.start), (range.end - 1, range.end)] {
-            if self.oracle.after(page, set, clear) != self.oracle.attributes(page) {
+            if self.oracle.changes(page, set, clear) {
                 self.oracle.cut(cut);
             }
         }
@@ -229,20 +231,16 @@ impl<P: PageSize> Model<P> {
         let (set, clear) = RESTORE;
         let change = Change::new(set, clear).expect("an ordinary change");
         let bytes = Self::bytes(&range);
-        // Whether a leaf that has to change reaches across a boundary next to `page`.
-        let is_cut = |page: usize, boundary: usize| {
-            self.oracle.after(page, set, clear) != self.oracle.attributes(page)
-                && boundary % units::<P>()[self.oracle.unit(page)] != 0
-        };
         let is_legal = |page| self.oracle.after(page, set, clear).is_some();
+        let [first, last] = self.cuts(&range, set, clear);
 
-        if is_legal(range.start) && is_cut(range.start, range.start) {
+        if is_legal(range.start) && first {
             let result = walk::apply(&mut self.memory, &bytes, change);
             assert_eq!(result, Err(Error::Invalid));
             assert!(self.memory.writes.is_empty(), "a leaf is changed in part");
             return;
         }
-        if !range.clone().all(is_legal) || is_cut(range.end - 1, range.end) {
+        if !range.clone().all(is_legal) || last {
             return;
         }
         assert!(walk::apply(&mut self.memory, &bytes, change).is_ok());
@@ -314,16 +312,7 @@ impl<P: PageSize> Model<P> {
             self.note(run, set, clear);
         }
         self.memory.writes.clear();
-        let block = units::<P>()[2];
-        for page in (0..self.pages).step_by(block) {
-            coalesce::coalesce(
-                &mut self.memory,
-                page << P::SHIFT,
-                &Self::bytes(&(0..self.pages)),
-            );
-            self.oracle.join(page, &(0..self.pages));
-        }
-        self.memory.writes.clear();
+        self.join_blocks(0..self.pages, &(0..self.pages));
         self.check_all();
         if self.oracle.has_pins() {
             return;
@@ -336,27 +325,29 @@ impl<P: PageSize> Model<P> {
 
     /// Joins leaves in a range as the worker does, block by block.
     fn join(&mut self, random: &mut SmallRng, range: Range<usize>) {
-        let block = units::<P>()[2];
         let within = match random.random_range(0..4) {
             // As in the module region: nothing but the range itself.
             0 => range.clone(),
             _ => 0..self.pages,
         };
-        let bytes = Self::bytes(&within);
+        self.join_blocks(range.clone(), &within);
+        // What is in order stays.
+        let start = range.start << P::SHIFT;
+        coalesce::coalesce(&mut self.memory, start, &Self::bytes(&within));
+        assert!(self.memory.writes.is_empty());
+    }
+
+    /// Joins leaves in each block of `range`, and checks what became of them.
+    fn join_blocks(&mut self, range: Range<usize>, within: &Range<usize>) {
+        let block = units::<P>()[2];
+        let bytes = Self::bytes(within);
         for page in (range.start / block * block..range.end).step_by(block) {
             let page = page.max(range.start);
-            let joined = coalesce::coalesce(&mut self.memory, page << P::SHIFT, &bytes);
-            let has_changed = !self.memory.writes.is_empty();
-            assert_eq!(joined.has_changed, has_changed, "what it says");
-            self.oracle.join(page, &within);
-            self.check_reach(page, joined.reach >> P::SHIFT);
+            let reach = coalesce::coalesce(&mut self.memory, page << P::SHIFT, &bytes);
+            self.oracle.join(page, within);
+            self.check_reach(page, reach >> P::SHIFT);
             self.check_written(true);
         }
-        // What is in order stays.
-        let page = range.start;
-        let again = coalesce::coalesce(&mut self.memory, page << P::SHIFT, &bytes);
-        assert!(!again.has_changed);
-        assert!(self.memory.writes.is_empty());
     }
 
     fn note(&mut self, range: Range<usize>, set: u64, clear: u64) {

@@ -97,13 +97,12 @@ pub(super) fn parked_tables(lock: &mut ShapeLock) -> usize {
 
 /// Notes that leaves at `addr` have changed, if that is in a block. Returns whether it is.
 pub(super) fn note_change(lock: &mut ShapeLock, addr: usize) -> bool {
-    let block = find(lock, addr);
-    let is_block = block.is_some();
+    let Some(block) = find(lock, addr) else {
+        return false;
+    };
 
-    if let Some(block) = block {
-        block.has_changed = true;
-    }
-    is_block
+    block.has_changed = true;
+    true
 }
 
 /// Returns a block whose leaves have changed since it was last returned.

@@ -33,7 +33,6 @@ use core::ops::Range;
 
 use super::{
     descriptor::{
-        Descriptor,
         Kind,
         Leaf, //
     },
@@ -41,7 +40,11 @@ use super::{
         LeafSize,
         Level, //
     },
-    walk::Tables, //
+    walk::{
+        self,
+        End,
+        Tables, //
+    }, //
 };
 
 /// Tables whose leaves can be made larger while they are used.
@@ -55,112 +58,90 @@ pub(crate) trait Join: Tables {
     fn retire(&mut self, first: Self::Entry, range: &Range<usize>);
 }
 
-/// What [`coalesce`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Joined {
-    /// Whether there was anything to join.
-    pub(crate) has_changed: bool,
-    /// The size of the aligned memory around the address for which all was done: that of a leaf,
-    /// or of a hole, if they are larger than a table of the last level maps.
-    pub(crate) reach: usize,
-}
-
-/// Joins leaves around `addr` with those next to them, as far up as it goes: all runs of the last
-/// level in the same table, then blocks and runs that contain `addr`.
+/// Joins leaves around `addr` with those next to them, as far up as it goes: blocks that contain
+/// `addr`, and then runs: the one that contains it, or all of a table of the last level.
 ///
 /// Looks at nothing outside of `within`, and changes what is a leaf or run in it as a whole.
-pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) -> Joined {
+///
+/// Returns the size of the aligned memory around `addr` for which all was done: that of a leaf, or
+/// of a hole, if they are larger than a table of the last level maps.
+pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) -> usize {
     let geometry = T::GEOMETRY;
-    let Some(mut entry) = tables.top(addr) else {
-        return Joined {
-            has_changed: false,
-            reach: geometry.size(T::TOP),
-        };
+    let mut end = walk::find(tables, addr);
+
+    while join_table(tables, &end, addr, within) {
+        end = walk::find(tables, addr);
+    }
+    join_runs(tables, &end, addr, within);
+    geometry.size(end.level).max(geometry.size(Level::Pmd))
+}
+
+/// Puts a block in the place of the last table of a walk to `addr`, if it had that place, and all
+/// leaves are alike again. Returns whether it did.
+fn join_table<T: Join>(
+    tables: &mut T,
+    end: &End<T::Entry>,
+    addr: usize,
+    within: &Range<usize>,
+) -> bool {
+    let Some((parent, upper)) = end.parent else {
+        return false;
     };
-    let mut level = T::TOP;
-    // The entries above that lead to `entry`.
-    let mut above: [Option<(T::Entry, Level, Descriptor)>; 2] = [None, None];
-    let mut joined = false;
+    let geometry = T::GEOMETRY;
+    let size = geometry.size(upper);
+    let start = addr & !(size - 1);
+    let table = tables.read(parent);
 
-    loop {
-        let descriptor = tables.read(entry);
-        let Kind::Table = descriptor.kind(level) else {
-            break;
-        };
-        above = [Some((entry, level, descriptor)), above[0]];
-        level = level.next();
-        entry = tables.at(
-            tables.first(descriptor),
-            geometry.index(level, addr) as isize,
-        );
+    if !table.was_block() || !contains(within, start, size) {
+        return false;
     }
+    let first = tables.first(table);
+    let Some((leaf, in_runs)) = joined_leaf(tables, first, end.level, geometry.entries()) else {
+        return false;
+    };
+    tables.write(parent, upper, leaf.whole(upper, table).descriptor());
+    tables.invalidate_walks(&(start..start + size));
+    tables.retire(first, &(start..start + size));
 
-    while let [Some((parent, upper, table)), rest] = above {
-        let size = geometry.size(upper);
-        let start = addr & !(size - 1);
-        let first = tables.first(table);
+    let single = LeafSize::new(end.level, false);
+    let in_runs = in_runs * geometry.size(end.level);
+    tables.resized(start, in_runs, LeafSize::new(end.level, true), single);
+    tables.resized(start, size, single, LeafSize::new(upper, false));
+    true
+}
 
-        if table.was_block() && contains(within, start, size) {
-            if let Some((leaf, in_runs)) = joined_leaf(tables, first, level, geometry.entries()) {
-                tables.write(parent, upper, leaf.whole(upper, table).descriptor());
-                tables.invalidate_walks(&(start..start + size));
-                tables.retire(first, &(start..start + size));
-
-                let [single, run, block] = [(level, false), (level, true), (upper, false)]
-                    .map(|(level, is_contiguous)| LeafSize::new(level, is_contiguous));
-                tables.resized(start, in_runs * geometry.size(level), run, single);
-                tables.resized(start, size, single, block);
-                joined = true;
-                (entry, level, above) = (parent, upper, [rest, None]);
-                continue;
-            }
-        }
-        break;
-    }
-
+/// Makes runs again of the leaves of one where a walk to `addr` ends: of all in a table of the last
+/// level, else of those that contain `addr`.
+fn join_runs<T: Join>(tables: &mut T, end: &End<T::Entry>, addr: usize, within: &Range<usize>) {
+    let geometry = T::GEOMETRY;
+    let level = end.level;
     let run = geometry.run(level);
     let size = geometry.run_size(level);
-    // All runs of a table of the last level are looked at below.
-    let reach = geometry.size(level).max(geometry.size(Level::Pmd));
-    if run == 1 {
-        return Joined {
-            has_changed: joined,
-            reach,
-        };
-    }
-    // All runs of a table of the last level, or the one that `addr` is in.
-    let (first, start, count) = match level {
-        Level::Pte => {
-            let offset = geometry.index(level, addr) as isize;
-            let reach = geometry.size(level) * geometry.entries();
-            (
-                tables.at(entry, -offset),
-                addr & !(reach - 1),
-                geometry.entries() / run,
-            )
-        }
-        _ => {
-            let offset = (geometry.index(level, addr) % run) as isize;
-            (tables.at(entry, -offset), addr & !(size - 1), 1)
-        }
+    let Some(entry) = end.entry.filter(|_| run > 1) else {
+        return;
     };
-    for index in 0..count {
+    let reach = match level {
+        Level::Pte => geometry.size(Level::Pmd),
+        _ => size,
+    };
+    let start = addr & !(reach - 1);
+    let first = tables.at(entry, -(((addr - start) / geometry.size(level)) as isize));
+    let mut joined = start..start;
+
+    for index in 0..reach / size {
         let start = start + index * size;
         let first = tables.at(first, (index * run) as isize);
         if contains(within, start, size) && join_run(tables, first, level) {
-            tables.invalidate_walks(&(start..start + size));
-            tables.resized(
-                start,
-                size,
-                LeafSize::new(level, false),
-                LeafSize::new(level, true),
-            );
-            joined = true;
+            let [single, run] = [false, true].map(|is_run| LeafSize::new(level, is_run));
+            tables.resized(start, size, single, run);
+            if joined.is_empty() {
+                joined.start = start;
+            }
+            joined.end = start + size;
         }
     }
-    Joined {
-        has_changed: joined,
-        reach,
+    if !joined.is_empty() {
+        tables.invalidate_walks(&joined);
     }
 }
 

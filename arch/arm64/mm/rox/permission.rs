@@ -185,9 +185,10 @@ pub(crate) unsafe fn set_linear_map(bbml3: Bbml3, range: Range<usize>, to: Chang
     }
 
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
-    prepare(&mut tables, iter::once((range.clone(), to)))?;
-    apply(&mut tables, &range, to)?;
-    tables.sync();
+    if prepare(&mut tables, iter::once((range.clone(), to)))? != Needs::Nothing {
+        apply(&mut tables, &range, to)?;
+        tables.sync();
+    }
     Ok(())
 }
 
@@ -235,8 +236,10 @@ pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change)
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
     let mapping = iter::once((mapping, to));
 
-    prepare(&mut tables, mapping.clone())?;
-    change(&mut tables, mapping)
+    match prepare(&mut tables, mapping.clone())? {
+        Needs::Nothing => Ok(()),
+        _ => change(&mut tables, mapping),
+    }
 }
 
 /// Makes `block` one of the ROX cache, or several: read-only and executable, its linear alias

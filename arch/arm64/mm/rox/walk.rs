@@ -87,6 +87,45 @@ pub(crate) enum Changed {
     Valid,
 }
 
+/// Where a walk ends: at a leaf, or at a hole.
+pub(crate) struct End<E> {
+    pub(crate) level: Level,
+    /// The entry of that level, if there is a table that has it.
+    pub(crate) entry: Option<E>,
+    pub(crate) leaf: Option<Leaf>,
+    /// The entry that points to this table, and its level.
+    pub(crate) parent: Option<(E, Level)>,
+}
+
+/// Walks down to what maps `addr`.
+#[inline]
+pub(crate) fn find<T: Tables>(tables: &T, addr: usize) -> End<T::Entry> {
+    let mut end = End {
+        level: T::TOP,
+        entry: tables.top(addr),
+        leaf: None,
+        parent: None,
+    };
+
+    while let Some(entry) = end.entry {
+        let descriptor = tables.read(entry);
+        match descriptor.kind(end.level) {
+            Kind::Hole => break,
+            Kind::Leaf(leaf) => {
+                end.leaf = Some(leaf);
+                break;
+            }
+            Kind::Table => {
+                end.parent = Some((entry, end.level));
+                end.level = end.level.next();
+                let index = T::GEOMETRY.index(end.level, addr);
+                end.entry = Some(tables.at(tables.first(descriptor), index as isize));
+            }
+        }
+    }
+    end
+}
+
 /// Calls `f` with each leaf in `range`, in the order of addresses: its VA, its entry, and itself.
 fn for_each_leaf<T: Tables>(
     tables: &mut T,
@@ -96,19 +135,10 @@ fn for_each_leaf<T: Tables>(
     let mut addr = range.start;
 
     while addr < range.end {
-        let mut level = T::TOP;
-        let mut entry = tables.top(addr).ok_or(Error::Invalid)?;
-        let mut leaf = loop {
-            let descriptor = tables.read(entry);
-            match descriptor.kind(level) {
-                Kind::Hole => return Err(Error::Invalid),
-                Kind::Leaf(leaf) => break leaf,
-                Kind::Table => {
-                    level = level.next();
-                    let index = T::GEOMETRY.index(level, addr);
-                    entry = tables.at(tables.first(descriptor), index as isize);
-                }
-            }
+        let end = find(tables, addr);
+        let level = end.level;
+        let (Some(mut entry), Some(mut leaf)) = (end.entry, end.leaf) else {
+            return Err(Error::Invalid);
         };
 
         // The leaves that follow in the same table need no walk from the top.
@@ -375,25 +405,9 @@ pub(crate) fn measure<T: Tables>(
     let mut addr = range.start;
 
     while addr < range.end {
-        let mut level = T::TOP;
-        let mut entry = tables.top(addr);
-        let leaf = loop {
-            let Some(descriptor) = entry.map(|entry| tables.read(entry)) else {
-                break None;
-            };
-            match descriptor.kind(level) {
-                Kind::Hole => break None,
-                Kind::Leaf(leaf) => break Some(leaf),
-                Kind::Table => {
-                    level = level.next();
-                    let index = T::GEOMETRY.index(level, addr);
-                    entry = Some(tables.at(tables.first(descriptor), index as isize));
-                }
-            }
-        };
-
-        let size = T::GEOMETRY.size(level);
-        if let Some(leaf) = leaf {
+        let end = find(tables, addr);
+        let size = T::GEOMETRY.size(end.level);
+        if let Some(leaf) = end.leaf {
             f(leaf.size(), size);
         }
         addr = (addr & !(size - 1)).saturating_add(size);

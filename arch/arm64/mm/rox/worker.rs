@@ -117,9 +117,9 @@ pub(super) fn step(bbml3: Bbml3) -> bool {
     let Some(place) = work(tables.right().shape()).linear_map.take(step) else {
         return false;
     };
-    let joined = coalesce::coalesce(&mut tables, place.start, &(0..usize::MAX));
+    let reach = coalesce::coalesce(&mut tables, place.start, &(0..usize::MAX));
     // What one leaf maps need not be looked at again.
-    let end = (place.start & !(joined.reach - 1)).saturating_add(joined.reach);
+    let end = (place.start & !(reach - 1)).saturating_add(reach);
     work(tables.right().shape()).linear_map.skip(place.end, end);
     true
 }
