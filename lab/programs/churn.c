@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Makes and frees, over and over, one kind of kernel memory whose permissions change:
+ * Does over and over one thing that changes kernel page tables, or reads them without a lock:
  *
- *	churn secretmem COUNT	pages that the linear map does not map
- *	churn bpf COUNT		programs, whose JIT's memory is read-only and executable
+ *	churn secretmem COUNT	makes pages that the linear map does not map
+ *	churn bpf COUNT		makes programs, whose JIT's memory is read-only and executable
+ *	churn kexec COUNT	prepares a kexec, for which the linear map's tables are copied
+ *	churn perf COUNT	samples for 20 ms how large the pages are that the kernel runs from
  *
  * Runs in the guest, where there is no C library: it is built with the kernel's nolibc.
  * Exits with 0, or with 1 and a message that names what failed.
@@ -17,6 +19,9 @@
 #include <unistd.h>
 
 #include <linux/bpf.h>
+#include <linux/kexec.h>
+#include <linux/perf_event.h>
+#include <linux/time.h>
 
 #define PAGES 4
 
@@ -68,17 +73,114 @@ static int bpf(long turn)
 	return 0;
 }
 
+/* Where the next kernel would be: at memory of this one, which is never free. */
+#define KEXEC_DESTINATION 0x41000000UL
+
+static int kexec(long turn)
+{
+	static char image[4096];
+	struct kexec_segment segment = {
+		.buf = image,
+		.bufsz = sizeof(image),
+		.mem = (void *)KEXEC_DESTINATION,
+		.memsz = 65536,
+	};
+
+	if (syscall(__NR_kexec_load, KEXEC_DESTINATION, 1, &segment, KEXEC_ARCH_AARCH64))
+		return fail("kexec_load", turn);
+	if (syscall(__NR_kexec_load, 0, 0, NULL, KEXEC_ARCH_AARCH64))
+		return fail("kexec_load of nothing", turn);
+	return 0;
+}
+
+/* As it is sampled. */
+struct sample {
+	struct perf_event_header header;
+	__u64 address, page_size;
+};
+
+#define RING_PAGES 8
+
+static long samples;
+
+/* Reads what was sampled; returns what is wrong with it. */
+static const char *read_samples(struct perf_event_mmap_page *ring)
+{
+	char *data = (char *)ring + ring->data_offset;
+	__u64 end = __atomic_load_n(&ring->data_head, __ATOMIC_ACQUIRE);
+
+	for (__u64 at = ring->data_tail; at < end;) {
+		struct perf_event_header header;
+		struct sample sample;
+
+		/* Records are of multiples of 8 bytes, as the ring is. */
+		for (unsigned int i = 0; i < sizeof(header); i += 8)
+			memcpy((char *)&header + i, data + (at + i) % ring->data_size, 8);
+		if (!header.size)
+			return "perf: a record without a size";
+		if (header.type == PERF_RECORD_SAMPLE) {
+			for (unsigned int i = 0; i < sizeof(sample); i += 8)
+				memcpy((char *)&sample + i, data + (at + i) % ring->data_size, 8);
+			/* Of kernel threads alone: perf looks in the tables of the current process. */
+			if (sample.page_size & (sample.page_size - 1))
+				return "perf: the kernel runs from a page of no size";
+			samples += !!sample.page_size;
+		}
+		at += header.size;
+	}
+	return NULL;
+}
+
+static int perf(long turn)
+{
+	struct perf_event_attr attr;
+	struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+	long page = getpagesize(), size = (1 + RING_PAGES) * page;
+	const char *wrong;
+	void *ring;
+	int fd;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.size = sizeof(attr);
+	attr.type = PERF_TYPE_SOFTWARE;
+	attr.config = PERF_COUNT_SW_CPU_CLOCK;
+	attr.sample_period = 100 * 1000;
+	attr.sample_type = PERF_SAMPLE_IP | PERF_SAMPLE_CODE_PAGE_SIZE;
+	attr.exclude_user = 1;
+	/* All that runs on one CPU; on which one depends on the turn. */
+	fd = syscall(__NR_perf_event_open, &attr, -1, (int)(turn % 2), -1, 0);
+	if (fd < 0)
+		return fail("perf_event_open", turn);
+	ring = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (ring == MAP_FAILED)
+		return fail("mmap of perf's ring", turn);
+	syscall(__NR_nanosleep, &pause, NULL);
+	wrong = read_samples(ring);
+	munmap(ring, size);
+	close(fd);
+	return wrong ? fail(wrong, turn) : 0;
+}
+
+static const struct {
+	const char *name;
+	int (*step)(long turn);
+} kinds[] = {
+	{ "secretmem", secretmem },
+	{ "bpf", bpf },
+	{ "kexec", kexec },
+	{ "perf", perf },
+};
+
 int main(int argc, char **argv)
 {
 	int (*step)(long turn) = NULL;
 	long count;
 
-	if (argc == 3 && !strcmp(argv[1], "secretmem"))
-		step = secretmem;
-	else if (argc == 3 && !strcmp(argv[1], "bpf"))
-		step = bpf;
+	for (unsigned int i = 0; argc == 3 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strcmp(argv[1], kinds[i].name))
+			step = kinds[i].step;
 	if (!step) {
-		printf("usage: churn secretmem|bpf COUNT\n");
+		printf("usage: churn secretmem|bpf|kexec|perf COUNT\n");
 		return 2;
 	}
 
@@ -88,5 +190,7 @@ int main(int argc, char **argv)
 			return 1;
 	}
 	printf("churn: %s, %ld times\n", argv[1], count);
+	if (step == perf)
+		printf("churn: %ld samples with a page size\n", samples);
 	return 0;
 }
