@@ -6,7 +6,7 @@ use std::{marker::PhantomData, ops::Range};
 
 use crate::{
     coalesce::Join,
-    descriptor::Descriptor,
+    descriptor::{Descriptor, Leaf},
     geometry::{Geometry, LeafSize, Level},
     walk::{self, Shape, Tables},
 };
@@ -263,6 +263,11 @@ impl<P: PageSize> Shape for Memory<P> {
 }
 
 impl<P: PageSize> Join for Memory<P> {
+    fn may_join(&mut self, leaf: Leaf, _: &Range<usize>) -> bool {
+        // Read-only data may have several owners; text is one owner's.
+        leaf.is_writable() || leaf.is_executable()
+    }
+
     fn invalidate_walks(&mut self, range: &Range<usize>) {
         for table in &mut self.tables {
             let size = P::GEOMETRY.size(table.level) * P::GEOMETRY.entries();

@@ -19,6 +19,14 @@ const ATTRIBUTES: u64 = VALID | 1 << 7 | 1 << 11 | 1 << 50 | 1 << 51 | 1 << 53;
 /// Bits that every leaf of the model has, and keeps.
 pub const OTHERS: u64 = 1 << 10 | 3 << 8 | 1 << 54;
 
+fn is_writable(attributes: u64) -> bool {
+    attributes & 1 << 7 == 0 || attributes & 1 << 51 != 0
+}
+
+fn is_executable(attributes: u64) -> bool {
+    attributes & 1 << 53 == 0
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Page {
     Hole,
@@ -82,9 +90,8 @@ impl Oracle {
             return None;
         };
         let after = attributes & !clear | set;
-        let writable = after & 1 << 7 == 0 || after & 1 << 51 != 0;
-        let executable = after & 1 << 53 == 0;
-        (!(writable && executable) && after & (VALID | 1 << 11) != 0).then_some(after)
+        let is_wx = is_writable(after) && is_executable(after);
+        (!is_wx && after & (VALID | 1 << 11) != 0).then_some(after)
     }
 
     pub fn attributes(&self, page: usize) -> Option<u64> {
@@ -164,7 +171,10 @@ impl Oracle {
         let Some(first) = self.attributes(start) else {
             return false;
         };
+        // Read-only data may have several owners.
+        let is_data = !is_executable(first) && !is_writable(first);
         first & VALID != 0
+            && !is_data
             && pages.clone().all(|page| {
                 self.initial[page] as usize >= unit
                     && self.attributes(page) == Some(first)

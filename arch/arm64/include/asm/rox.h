@@ -7,16 +7,28 @@
 #ifndef __ASM_ROX_H
 #define __ASM_ROX_H
 
+#include <linux/build_bug.h>
 #include <linux/errno.h>
 #include <linux/execmem.h>
 #include <linux/types.h>
 
 #include <asm/insn-def.h>
+#include <asm/pgtable-prot.h>
 #include <asm/pgtable-types.h>
 
 struct page;
 
 #ifdef CONFIG_ARM64_EXECMEM_ROX
+
+/*
+ * Notes of splits in entries of kernel page tables, next to the software bits of
+ * pgtable-prot.h: a leaf, or the block that a table replaces, was one of a
+ * contiguous run; a table has the place of a block. See mm/rox/descriptor.rs.
+ */
+#define PTE_WAS_CONT		(_AT(pteval_t, 1) << 57)
+#define PMD_TABLE_WAS_BLOCK	(_AT(pmdval_t, 1) << 58)
+
+static_assert(!(PTE_WAS_CONT & (PTE_WRITE | PTE_DIRTY | PTE_SPECIAL | PTE_UFFD)));
 
 /* C, used by Rust. */
 
@@ -68,6 +80,17 @@ void rox_allow_dump(void);
  * @delay_ms:	when, in milliseconds from now, unless it is queued already
  */
 void rox_queue_joining(unsigned int delay_ms);
+
+/**
+ * rox_may_be_leaf - whether a leaf, or a run, of the linear map may be that large
+ * @start:	first VA
+ * @size:	its size in bytes
+ *
+ * Memory that was added may go again, one memory block at a time.
+ *
+ * Return: %false if it is such memory, and more than a memory block
+ */
+bool rox_may_be_leaf(unsigned long start, unsigned long size);
 
 /**
  * rox_top_entry - find an entry of the highest level that may have leaves
@@ -126,6 +149,8 @@ void rox_write_upper_entry(u64 *entry, u64 descriptor);
 /**
  * rox_is_linear_map - whether an address is one of the linear map
  * @addr:	kernel VA
+ *
+ * Return: whether it is
  */
 bool rox_is_linear_map(unsigned long addr);
 
@@ -217,7 +242,9 @@ int rox_change_memory(unsigned long addr, int numpages,
  * The caller invalidates TLBs. May sleep, but for hibernation when it copies
  * memory.
  *
- * Return: as rox_change_memory()
+ * Return: 0; -EINVAL if the range is not all mapped; -ENOMEM if there is no memory
+ * to split a leaf; -EOPNOTSUPP unless rox_supported(). On errors attributes are as
+ * before, but while hibernation copies memory, which changes one page at a time.
  */
 int rox_change_linear_map(unsigned long start, unsigned long size,
 			  pgprot_t set_mask, pgprot_t clear_mask);

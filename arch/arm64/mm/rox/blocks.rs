@@ -24,6 +24,8 @@ use super::{
 /// A block of [`BLOCK_SIZE`] bytes at VA `start`.
 struct Block {
     start: usize,
+    /// The VA of its linear alias, if that is as a block is: contiguous and aligned.
+    alias: Option<usize>,
     table: Option<Table>,
     /// Whether its leaves have changed since they were last joined.
     has_changed: bool,
@@ -32,7 +34,7 @@ struct Block {
 /// All blocks.
 struct Blocks(UnsafeCell<KVec<Block>>);
 
-// SAFETY: Only used with a `ShapeLock`, of which there is one at a time.
+// SAFETY: Only used with a `ShapeLock`, of which there is one at a time, and `Block` is `Send`.
 unsafe impl Sync for Blocks {}
 
 static BLOCKS: Blocks = Blocks(UnsafeCell::new(KVec::new()));
@@ -49,14 +51,21 @@ fn find(lock: &mut ShapeLock, addr: usize) -> Option<&mut Block> {
     blocks(lock).iter_mut().find(|block| block.start == start)
 }
 
-/// Adds the block at VA `start`, with the table that is parked for it.
+/// Adds the block at VA `start`, with its linear alias, if that is like a block, and the table that
+/// is parked for it.
 ///
 /// # Errors
 ///
 /// [`ENOMEM`] if there is no memory for that.
-pub(super) fn add(lock: &mut ShapeLock, start: usize, table: Option<Table>) -> Result {
+pub(super) fn add(
+    lock: &mut ShapeLock,
+    start: usize,
+    alias: Option<usize>,
+    table: Option<Table>,
+) -> Result {
     let block = Block {
         start,
+        alias,
         table,
         has_changed: false,
     };
@@ -87,6 +96,12 @@ pub(super) fn park(lock: &mut ShapeLock, start: usize, table: Table) -> Option<T
         Some(block) => block.table.replace(table),
         None => Some(table),
     }
+}
+
+/// Returns whether `range` of the linear map is the alias of a block.
+pub(super) fn is_alias(lock: &mut ShapeLock, range: &Range<usize>) -> bool {
+    let is_of = |block: &Block| block.alias == Some(range.start);
+    range.len() == BLOCK_SIZE && blocks(lock).iter().any(is_of)
 }
 
 /// Returns how many tables are parked.

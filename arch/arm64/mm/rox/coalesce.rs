@@ -49,6 +49,10 @@ use super::{
 
 /// Tables whose leaves can be made larger while they are used.
 pub(crate) trait Join: Tables {
+    /// Returns whether `leaf`, and those that follow it and are like it, may become one that maps
+    /// `range`.
+    fn may_join(&mut self, leaf: Leaf, range: &Range<usize>) -> bool;
+
     /// Removes leaves in `range`, and entries that lead to them, from all TLBs and walk caches,
     /// after what was written is visible.
     fn invalidate_walks(&mut self, range: &Range<usize>);
@@ -90,6 +94,7 @@ fn join_table<T: Join>(
     let geometry = T::GEOMETRY;
     let size = geometry.size(upper);
     let start = addr & !(size - 1);
+    let range = start..start + size;
     let table = tables.read(parent);
 
     if !table.was_block() || !contains(within, start, size) {
@@ -99,9 +104,12 @@ fn join_table<T: Join>(
     let Some((leaf, in_runs)) = joined_leaf(tables, first, end.level, geometry.entries()) else {
         return false;
     };
+    if !tables.may_join(leaf, &range) {
+        return false;
+    }
     tables.write(parent, upper, leaf.whole(upper, table).descriptor());
-    tables.invalidate_walks(&(start..start + size));
-    tables.retire(first, &(start..start + size));
+    tables.invalidate_walks(&range);
+    tables.retire(first, &range);
 
     let single = LeafSize::new(end.level, false);
     let in_runs = in_runs * geometry.size(end.level);
@@ -131,7 +139,7 @@ fn join_runs<T: Join>(tables: &mut T, end: &End<T::Entry>, addr: usize, within: 
     for index in 0..reach / size {
         let start = start + index * size;
         let first = tables.at(first, (index * run) as isize);
-        if contains(within, start, size) && join_run(tables, first, level) {
+        if contains(within, start, size) && join_run(tables, first, level, start) {
             let [single, run] = [false, true].map(|is_run| LeafSize::new(level, is_run));
             tables.resized(start, size, single, run);
             if joined.is_empty() {
@@ -173,13 +181,15 @@ fn joined_leaf<T: Tables>(
     Some((leaf, in_runs))
 }
 
-/// Makes a contiguous run of the leaves from `first` if they were one, and are alike again.
-fn join_run<T: Tables>(tables: &mut T, first: T::Entry, level: Level) -> bool {
+/// Makes a contiguous run of the leaves from `first`, which map what is at `start`, if they were
+/// one, and are alike again.
+fn join_run<T: Join>(tables: &mut T, first: T::Entry, level: Level, start: usize) -> bool {
     let run = T::GEOMETRY.run(level);
+    let range = start..start + T::GEOMETRY.run_size(level);
 
     // Leaves of a run are all alike.
     match joined_leaf(tables, first, level, run) {
-        Some((_, 0)) => {}
+        Some((leaf, 0)) if tables.may_join(leaf, &range) => {}
         _ => return false,
     }
     for index in 0..run as isize {

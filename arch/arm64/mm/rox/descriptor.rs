@@ -32,9 +32,9 @@ pub(crate) const PXN: u64 = 1 << 53;
 /// Linux: a leaf was one of a contiguous run, and becomes one again when the rest of the run is
 /// like it. Of tables: so was the block whose place it has. Reserved for software in leaves, and
 /// ignored in tables.
-const WAS_CONTIGUOUS: u64 = 1 << 57;
+pub(crate) const WAS_CONTIGUOUS: u64 = 1 << 57;
 /// Linux, of tables: it has the place of a block. Ignored by the MMU.
-const WAS_BLOCK: u64 = 1 << 58;
+pub(crate) const WAS_BLOCK: u64 = 1 << 58;
 /// Of tables: as [`PXN`] in all leaves below.
 const PXN_TABLE: u64 = 1 << 59;
 /// Of tables: user space executes nothing below.

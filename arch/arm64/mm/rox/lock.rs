@@ -18,8 +18,9 @@
 //!
 //! All who can sleep: `set_memory_*()`, `set_direct_map_*()`, `vfree()` of memory whose
 //! permissions it resets, the ROX cache, secretmem, realms (`set_memory_encrypted()` and
-//! `_decrypted()`), kexec (crash kernel memory), and KFENCE when it makes pages of its pool, late.
-//! Taking it asserts that the caller can sleep.
+//! `_decrypted()`), kexec (crash kernel memory, and its copy of the linear map), KFENCE when it
+//! makes pages of its pool, late, the worker that joins leaves, and those who count leaves or
+//! parked tables. Taking it asserts that the caller can sleep.
 //!
 //! # Who does not, and why that is safe
 //!
@@ -33,7 +34,8 @@
 //!   [`OnlyCpu`]. Who holds the mutex while it is preempted sees the page as it was.
 //! - Boot, before all CPUs were looked at: there is no [`Bbml3`] yet, and one CPU.
 //! - vmalloc maps and unmaps areas under its own locks. It frees a table only if no area has pages
-//!   in it; a walk looks at no table but those that map the range of its caller.
+//!   in it; a walk outside of the linear map looks at no table but those that map the range of its
+//!   caller.
 //! - Memory hotplug changes the linear map of memory that is offline, which nobody owns.
 //! - Who reads without the lock reads each entry once, and an entry is a table or a leaf of the
 //!   right memory at any time.
@@ -42,8 +44,8 @@
 //!
 //! Who joins leaves takes tables out of use. [`JoinLock`] keeps those out who walk through tables
 //! of memory that is not theirs, and for long: ptdump, by `init_mm`'s mmap lock, and memory
-//! hotplug. kexec, which copies the linear map, takes `pgtable_split_lock`. The rest reads one
-//! address:
+//! hotplug. kexec, which copies the linear map, takes `pgtable_split_lock`; resume from hibernation
+//! copies it when the worker is frozen. The rest reads one address:
 //!
 //! - `kernel_page_present()` is an RCU reader, perf has interrupts off: tables of the linear map
 //!   are freed after a grace period.
@@ -81,8 +83,7 @@ impl ShapeLock {
     ///
     /// Context: may sleep.
     pub(crate) fn lock(_: Bbml3) -> Self {
-        // SAFETY: All functions that take the lock drop it before they return, so that it is not
-        // held here.
+        // SAFETY: A mutex. Who has it already would wait forever, and get no second one.
         unsafe { bindings::rox_lock_shape() };
         Self(NotThreadSafe)
     }

@@ -76,6 +76,8 @@ fn prepare(
     }
     if needs == Needs::Split {
         for (range, change) in parts {
+            // If this fails, what it has split is for the worker.
+            worker::note_change(tables.right(), &range);
             walk::split(tables, &range, change)?;
         }
     }
@@ -171,7 +173,8 @@ pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, to: Change)
 ///
 /// # Errors
 ///
-/// As of [`set_memory`]. Permissions are as before after each of them.
+/// [`EINVAL`] if `range` is not all mapped; [`ENOMEM`] if there is no memory to split a leaf.
+/// Permissions are as before after each of them, but with [`OnlyCpu`], which changes one page.
 ///
 /// # Safety
 ///
@@ -227,7 +230,8 @@ pub(crate) unsafe fn reset_linear_map(
 ///
 /// # Errors
 ///
-/// [`EINVAL`] if `mapping` is not memory in the cache.
+/// [`EINVAL`] if `mapping` is not all mapped, or would become writable and executable; [`ENOMEM`]
+/// if there is no memory to split a leaf, of a block for which no table is parked.
 ///
 /// # Safety
 ///
@@ -249,7 +253,8 @@ pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change)
 ///
 /// # Errors
 ///
-/// [`ENOMEM`] if there is no memory for a table. [`release`] is for what may be left then.
+/// As of [`set_memory`]; [`ENOMEM`] also if there is no memory for a table to park. [`release`] is
+/// for what may be left then.
 ///
 /// # Safety
 ///
@@ -269,7 +274,9 @@ pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>) -> Result {
             0 => None,
             _ => Some(Table::new(Level::Pte).ok_or(ENOMEM)?),
         };
-        blocks::add(tables.right(), start, table)?;
+        let alias = block.alias_runs(&part)?.next();
+        let alias = alias.filter(|run| run.start % BLOCK_SIZE == 0 && run.len() == BLOCK_SIZE);
+        blocks::add(tables.right(), start, alias.map(|run| run.start), table)?;
     }
     drop(tables);
 
@@ -284,7 +291,7 @@ pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>) -> Result {
 ///
 /// # Errors
 ///
-/// [`EINVAL`] if the leaves are not those of a block. The block is then kept.
+/// As of [`set_memory`]. The block is then as it was, and kept.
 ///
 /// # Safety
 ///
@@ -293,9 +300,11 @@ pub(crate) unsafe fn release(bbml3: Bbml3, block: &Area<'_>) -> Result {
     let mapping = block.range();
     let aliases = block.alias_runs(&mapping)?;
     let aliases = aliases.map(|run| (run, linear_map_default()));
+    let block = iter::once((mapping.clone(), rw_nx()));
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
 
-    change(&mut tables, iter::once((mapping.clone(), rw_nx())))?;
+    prepare(&mut tables, Iterator::chain(block.clone(), aliases.clone()))?;
+    change(&mut tables, block)?;
     change(&mut tables, aliases)?;
     blocks::remove(tables.right(), &mapping);
     Ok(())
@@ -315,6 +324,8 @@ pub(crate) unsafe fn release(bbml3: Bbml3, block: &Area<'_>) -> Result {
 pub(crate) unsafe fn map_by_pages(bbml3: Bbml3, range: Range<usize>) -> Result {
     let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
 
+    // If this fails, what it has split is for the worker.
+    worker::note_change(tables.right(), &range);
     walk::pin(&mut tables, &range)?;
     tables.sync();
     Ok(())

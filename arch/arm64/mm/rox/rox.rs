@@ -11,7 +11,7 @@
 //! - `geometry`, `descriptor`: sizes of leaves; descriptors as values. Pure.
 //! - `walk`: splits and changes leaves, of tables that it knows by a trait. Pure.
 //! - `coalesce`: joins leaves again that were split. Pure.
-//! - `runs`: pages to contiguous runs. `trap`: what free memory is filled with. Pure.
+//! - `runs`: pages to contiguous runs; pure. `trap`: what free memory is filled with.
 //! - `lock`: who may change page tables, and when. The protocol is there.
 //! - `table`: the live tables. `blocks`: the cache's blocks, and a table for each.
 //! - `area`: vmalloc areas and the linear aliases of their pages.
@@ -20,8 +20,8 @@
 //! - `worker`: when leaves are joined. `pending`: where; pure.
 //! - `execmem`: ranges and block size.
 //!
-//! `unsafe` is where C is called: here, in `area`, `lock`, `table` and `worker`, and where a lock
-//! guards what is shared, in `blocks` and `worker`; elsewhere it passes contracts on.
+//! `unsafe` is where C is called, or a variable of it read, and where a lock guards what is shared;
+//! elsewhere it passes contracts on.
 //!
 //! C header: [`arch/arm64/include/asm/rox.h`](srctree/arch/arm64/include/asm/rox.h)
 
@@ -316,8 +316,8 @@ pub unsafe extern "C" fn execmem_arch_release(vm: *mut bindings::vm_struct) -> c
 ///
 /// # Safety
 ///
-/// `ptr` must be aligned to an instruction and valid for writes of `size` bytes, which nobody else
-/// uses.
+/// `ptr` must be aligned to an instruction and valid for reads and writes of `size` bytes, which
+/// are initialized and which nobody else uses. Interrupts must be enabled.
 #[export]
 pub unsafe extern "C" fn execmem_fill_trapping_insns(ptr: *mut c_void, size: usize) {
     // SAFETY: By the safety requirements of this function.
@@ -329,12 +329,12 @@ pub unsafe extern "C" fn execmem_fill_trapping_insns(ptr: *mut c_void, size: usi
 
 /// Makes all CPUs execute what is in memory, and not what was there before.
 ///
-/// Context: interrupts enabled.
+/// Context: interrupts enabled; the functions that C calls demand it.
 fn sync_icache<T>(text: &Range<*const T>) {
     // SAFETY: Cache maintenance does not change what memory holds.
     unsafe { bindings::caches_clean_inval_pou(text.start as usize, text.end as usize) };
     // What other CPUs have fetched already goes with a context synchronization event.
-    // SAFETY: Interrupts are enabled.
+    // SAFETY: Interrupts are enabled, by the contract of this function.
     unsafe { bindings::kick_all_cpus_sync() };
 }
 

@@ -20,7 +20,8 @@ use super::{
     coalesce::Join,
     descriptor::{
         self,
-        Descriptor, //
+        Descriptor,
+        Leaf, //
     },
     execmem::GEOMETRY,
     geometry::{
@@ -44,14 +45,20 @@ static_assert!(descriptor::RDONLY == bindings::PTE_RDONLY);
 static_assert!(descriptor::WRITE == bindings::PTE_WRITE);
 static_assert!(descriptor::PXN == bindings::PTE_PXN);
 static_assert!(descriptor::PRESENT_INVALID == bindings::PTE_PRESENT_INVALID);
+static_assert!(descriptor::WAS_CONTIGUOUS == bindings::PTE_WAS_CONT);
+static_assert!(descriptor::WAS_BLOCK == bindings::PMD_TABLE_WAS_BLOCK);
 
 /// A table that no entry points to. One that never was part of the kernel's page tables is freed
 /// when it is dropped; for the others there is [`Self::free_later`].
 ///
 /// # Invariants
 ///
-/// The address of a page that was allocated for a table, to which nobody else writes.
+/// The address of a page that was allocated for a table. No entry points to it, and nobody else
+/// writes to it.
 pub(super) struct Table(*mut u64);
+
+// SAFETY: A table may be used and freed by any thread.
+unsafe impl Send for Table {}
 
 impl Table {
     /// Allocates a table of `level`.
@@ -125,8 +132,10 @@ impl<R: MayChange> KernelTables<R> {
 ///
 /// # Invariants
 ///
-/// The table is not freed as long as the entry can be asked for: see `walk`, which looks only at
-/// tables that map the memory of its caller.
+/// The table is not freed as long as the entry can be asked for: it maps memory of the caller; or,
+/// for `stats` and `coalesce`, any of the linear map, while [`ShapeLock`] keeps joins away and
+/// [`JoinLock`], or that it is early in boot, or the call of memory hotplug itself, the removal of
+/// memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry(*mut u64);
 
@@ -142,10 +151,10 @@ impl<R: MayChange> Tables for KernelTables<R> {
     const GEOMETRY: Geometry = GEOMETRY;
 
     fn top(&self, addr: usize) -> Option<Entry> {
-        // SAFETY: Tables above are never freed.
+        // SAFETY: Tables above go with the memory that they map, as those do that have leaves.
         let entry = unsafe { bindings::rox_top_entry(addr) };
 
-        // INVARIANT: As above.
+        // INVARIANT: As for those.
         (!entry.is_null()).then_some(Entry(entry))
     }
 
@@ -209,6 +218,23 @@ impl Shape for KernelTables<ShapeLock> {
 }
 
 impl Join for KernelTables<JoinLock> {
+    fn may_join(&mut self, leaf: Leaf, range: &Range<usize>) -> bool {
+        // SAFETY: Compares an address.
+        if !unsafe { bindings::rox_is_linear_map(range.start) } {
+            return true;
+        }
+        // What is read-only, or shared by a realm, may have several owners, of whom each makes his
+        // part as it was when he frees it; that must not take memory for a split. A block of the
+        // cache has one.
+        // SAFETY: Reads a variable that does not change after boot.
+        let shared = unsafe { bindings::prot_ns_shared } as u64;
+        let is_default = leaf.is_writable() && leaf.descriptor().bits() & shared == 0;
+
+        // SAFETY: Looks at what kind of memory it is.
+        (is_default || blocks::is_alias(self.right.shape(), range))
+            && unsafe { bindings::rox_may_be_leaf(range.start, range.len()) }
+    }
+
     fn invalidate_walks(&mut self, range: &Range<usize>) {
         self.sync();
         // SAFETY: TLBs and walk caches can be emptied at any time.

@@ -529,6 +529,31 @@ mod live {
     }
 
     #[test]
+    fn read_only_data_is_not_joined() -> Result {
+        if Bbml3::get().is_none() {
+            return Ok(());
+        }
+        let memory = Memory::new(true)?;
+        let alias = *aliases(memory.addr, Memory::SIZE)?.first().ok_or(EINVAL)?;
+        let run = GEOMETRY.run_size(Level::Pte);
+        let half = run / PAGE_SIZE / 2;
+
+        // As two owners do.
+        for first in [0, half] {
+            // SAFETY: The memory is the test's own.
+            let ret = unsafe { bindings::set_memory_ro(memory.page(first), half as c_int) };
+            assert_eq!(ret, 0);
+        }
+        // SAFETY: Tests can sleep.
+        unsafe { bindings::msleep(1000) };
+        assert_eq!(sizes(alias, run)?[0], run);
+        // SAFETY: As above.
+        let ret = unsafe { bindings::set_memory_rw(memory.addr, 2 * half as c_int) };
+        assert_eq!(ret, 0);
+        Ok(())
+    }
+
+    #[test]
     fn writable_memory_does_not_become_executable() -> Result {
         let memory = Memory::new(false)?;
 

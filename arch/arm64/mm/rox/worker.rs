@@ -3,9 +3,9 @@
 //! When leaves are joined: a little after they changed, by a worker, in small steps.
 //!
 //! Memory that is restored is often changed again at once, as when modules are loaded one after
-//! the other. So the worker first waits until nothing has changed for [`PERIOD_MS`], but not
-//! forever. Then it takes the locks for each step anew, which is one level 2 leaf or a table of
-//! them, so that nobody waits for it for long.
+//! the other. So the worker first waits until nothing has changed for a whole period of
+//! [`PERIOD_MS`], but not forever. Then it takes the locks for each step anew, which is one table
+//! of the last level and what that becomes part of, so that nobody waits for it for long.
 
 use core::{
     cell::UnsafeCell,
