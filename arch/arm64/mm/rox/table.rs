@@ -231,8 +231,9 @@ impl Join for KernelTables<JoinLock> {
         let is_default = leaf.is_writable() && leaf.descriptor().bits() & shared == 0;
 
         // SAFETY: Looks at what kind of memory it is.
-        (is_default || blocks::is_alias(self.right.shape(), range))
-            && unsafe { bindings::rox_may_be_leaf(range.start, range.len()) }
+        let may_be_leaf = unsafe { bindings::rox_may_be_leaf(range.start, range.len()) };
+
+        may_be_leaf && (is_default || blocks::is_alias(self.right.shape(), range))
     }
 
     fn invalidate_walks(&mut self, range: &Range<usize>) {
