@@ -208,12 +208,24 @@ static struct {
 	[ROX] = { .name = "set_memory_rox", .set = READONLY | EXECUTABLE },
 };
 
+/* As linux/set_memory.h has it for kernels without set_memory_rox(). */
+static int ro_then_x(unsigned long addr, int numpages)
+{
+	int ret = calls[RO].function(addr, numpages);
+
+	return ret ? ret : calls[X].function(addr, numpages);
+}
+
 static inline int find_calls(void)
 {
 	for (int i = 0; i < CALLS; i++) {
-		calls[i].function = lookup(calls[i].name);
-		if (!calls[i].function)
+		calls[i].function = (void *)lookup_name(calls[i].name);
+		if (!calls[i].function && i == ROX)
+			calls[i].function = ro_then_x;
+		if (!calls[i].function) {
+			pr_err("the kernel has no %s\n", calls[i].name);
 			return -ENOENT;
+		}
 	}
 	return 0;
 }
