@@ -6,7 +6,7 @@
 export SERIES KSRC TOOLCHAIN JOBS
 PAGES ?= 4k
 
-.PHONY: help run check soak tree export check-export kernel stock shell base-update clean
+.PHONY: help run check pages soak tree export check-export kernel stock shell base-update clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -18,6 +18,9 @@ run: ## build the kernel, load real modules on the bbml3 and the plain CPU, prin
 
 check: ## every test; ends with N passed, N failed
 	@lab/check
+
+pages: ## KUnit and modules on kernels with 16K and 64K pages
+	@lab/check 'pages-*'
 
 soak: ## everything that changes page tables at once, ten minutes on each kernel
 	@SOAK=600 lab/check 'soak*'

@@ -19,8 +19,8 @@ pub struct Moment {
     vmstat: Source,
 }
 
-/// How much more than a few user processes page tables may take that no entry is seen to point to.
-const SLACK: u64 = 128 << 10;
+/// How many page tables may be there that no entry is seen to point to: a few user processes'.
+const SLACK: u64 = 32;
 
 impl Moment {
     /// Reads `PREFIX.dump`, `PREFIX.meminfo` and `PREFIX.vmstat`.
@@ -118,7 +118,8 @@ impl Moment {
             layout::signed_bytes(taken),
             layout::signed_bytes(seen)
         );
-        Ok((text, taken - seen <= SLACK as i64))
+        let slack = SLACK * self.dump.page_size.bytes();
+        Ok((text, taken - seen <= slack as i64))
     }
 
     /// Splits less collapses of a level since boot; nothing where the kernel does not count them.
