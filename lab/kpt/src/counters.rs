@@ -14,7 +14,13 @@ use crate::summary::{Counters, Summary};
 
 /// How the kernel maps memory, and what it says of that, at one moment.
 pub struct Moment {
-    dump: Dump,
+    /// The name of the dump, and its page size.
+    dump: String,
+    page_size: PageSize,
+    /// What it says of the linear map.
+    linear: Counters,
+    /// The L3 tables of all regions, in bytes.
+    tables: u64,
     meminfo: Source,
     vmstat: Source,
 }
@@ -30,20 +36,25 @@ impl Moment {
             name.push(kind);
             Source::read(Path::new(&name))
         };
-        Ok(Self {
-            dump: Dump::parse(&read(".dump")?, page_size)?,
-            meminfo: read(".meminfo")?,
-            vmstat: read(".vmstat")?,
-        })
+        let dump = Dump::parse(&read(".dump")?, page_size)?;
+        Self::of(&dump, read(".meminfo")?, read(".vmstat")?)
     }
 
-    fn linear(&self) -> Result<Counters, Error> {
-        Counters::of_linear_map(&self.dump)
+    fn of(dump: &Dump, meminfo: Source, vmstat: Source) -> Result<Self, Error> {
+        let regions = Summary::of(dump).regions.into_iter();
+        let tables: u64 = regions.map(|region| region.counters.l3_tables).sum();
+        Ok(Self {
+            dump: dump.file.clone(),
+            page_size: dump.page_size,
+            linear: Counters::of_linear_map(dump)?,
+            tables: tables * dump.page_size.bytes(),
+            meminfo,
+            vmstat,
+        })
     }
 
     /// Compares the DirectMap lines with the dump; returns what differs, a line each.
     pub fn check_direct_map(&self) -> Result<Vec<String>, Error> {
-        let linear = self.linear()?;
         let mut differ = Vec::new();
         let mut seen = 0;
 
@@ -56,7 +67,7 @@ impl Moment {
             }
             let granularity = Granularity::ALL
                 .into_iter()
-                .find(|&granularity| name(self.dump.page_size, granularity) == label)
+                .find(|&granularity| name(self.page_size, granularity) == label)
                 .ok_or_else(|| {
                     let expected = "a DirectMap line for a size of leaves";
                     let found = text.to_string();
@@ -65,14 +76,14 @@ impl Moment {
                 })?;
             let counted = kilobytes(&self.meminfo, line, text)?;
             seen += 1;
-            let bytes = linear.granularity.get(granularity).bytes;
+            let bytes = self.linear.granularity.get(granularity).bytes;
             if bytes != counted {
                 differ.push(format!(
                     "{label}: {} in {}, {} in {}",
                     layout::bytes(counted),
                     self.meminfo.name(),
                     layout::bytes(bytes),
-                    self.dump.file
+                    self.dump
                 ));
             }
         }
@@ -97,13 +108,6 @@ impl Moment {
         kilobytes(&self.meminfo, line, text)
     }
 
-    /// The L3 tables of all regions, in bytes.
-    fn tables_seen(&self) -> u64 {
-        let regions = Summary::of(&self.dump).regions.into_iter();
-        let tables: u64 = regions.map(|region| region.counters.l3_tables).sum();
-        tables * self.dump.page_size.bytes()
-    }
-
     /// Compares what page tables take with the L3 tables of the dump, as changes since `before`;
     /// returns a line, and whether no tables were lost meanwhile.
     ///
@@ -111,50 +115,50 @@ impl Moment {
     /// processes are in /proc/meminfo alone.
     pub fn check_tables(&self, before: &Self) -> Result<(String, bool), Error> {
         let taken = layout::change(before.page_tables()?, self.page_tables()?);
-        let seen = layout::change(before.tables_seen(), self.tables_seen());
+        let seen = layout::change(before.tables, self.tables);
         let text = format!(
             "{}: page tables take {} more, L3 tables that the kernel uses {}\n",
-            self.dump.file,
+            self.dump,
             layout::signed_bytes(taken),
             layout::signed_bytes(seen)
         );
-        let slack = SLACK * self.dump.page_size.bytes();
+        let slack = SLACK * self.page_size.bytes();
         Ok((text, taken - seen <= slack as i64))
+    }
+
+    /// The number of a line `NAME NUMBER` of /proc/vmstat, if there is one.
+    fn event(&self, name: &str) -> Result<Option<i64>, Error> {
+        for (line, text) in self.vmstat.lines()? {
+            let Some(value) = text.strip_prefix(name).and_then(|v| v.strip_prefix(' ')) else {
+                continue;
+            };
+            return value.parse().map(Some).map_err(|_| {
+                let (expected, found) = ("a number of events", text.to_string());
+                self.vmstat.error(line, Problem::Syntax { expected, found })
+            });
+        }
+        Ok(None)
     }
 
     /// Splits less collapses of a level since boot; nothing where the kernel does not count them.
     fn splits(&self, level: u32) -> Result<Option<i64>, Error> {
-        let mut events = [None; 2];
-        for (line, text) in self.vmstat.lines()? {
-            for (event, kind) in events.iter_mut().zip(["splits", "collapses"]) {
-                let label = format!("direct_map_level{level}_{kind} ");
-                let Some(value) = text.strip_prefix(&label) else {
-                    continue;
-                };
-                *event = Some(value.parse::<i64>().map_err(|_| {
-                    let (expected, found) = ("a number of events", text.to_string());
-                    self.vmstat.error(line, Problem::Syntax { expected, found })
-                })?);
-            }
-        }
-        Ok(match events {
-            [Some(splits), Some(collapses)] => Some(splits - collapses),
-            _ => None,
-        })
+        let splits = self.event(&format!("direct_map_level{level}_splits"))?;
+        let collapses = self.event(&format!("direct_map_level{level}_collapses"))?;
+        Ok(splits.zip(collapses).map(|(made, undone)| made - undone))
     }
 
     /// Compares the events of /proc/vmstat with the dump, as changes since `before`: each split
     /// of a PMD block makes an L3 table, each split of a PUD block takes one away. Returns what
     /// they say, a line each, and whether it is true; nothing where the kernel does not count.
     pub fn check_events(&self, before: &Self) -> Result<(String, bool), Error> {
-        let (was, is) = (before.linear()?, self.linear()?);
+        let (was, is) = (&before.linear, &self.linear);
         let puds = |counters: &Counters| {
-            let size = self.dump.page_size.leaf_bytes(Granularity::Pud);
+            let size = self.page_size.leaf_bytes(Granularity::Pud);
             counters.granularity.get(Granularity::Pud).bytes / size
         };
         let seen = [
             (2, layout::change(was.l3_tables, is.l3_tables)),
-            (3, layout::change(puds(&is), puds(&was))),
+            (3, layout::change(puds(is), puds(was))),
         ];
         let mut text = String::new();
         let mut well = true;
@@ -229,11 +233,8 @@ mod tests {
         );
         let source =
             |name: &str, text: String| Source::from_bytes(name, text.into_bytes()).expect("a text");
-        Moment {
-            dump: Dump::parse(&source("dump", dump), Some(page_size)).expect("a dump"),
-            meminfo: source("meminfo", meminfo),
-            vmstat: source("vmstat", vmstat),
-        }
+        let dump = Dump::parse(&source("dump", dump), Some(page_size)).expect("a dump");
+        Moment::of(&dump, source("meminfo", meminfo), source("vmstat", vmstat)).expect("a moment")
     }
 
     #[test]
