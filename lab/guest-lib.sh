@@ -105,6 +105,21 @@ run_module() {
 	esac
 }
 
+# test_vmalloc PARAMETER...: run the kernel's tests of vmalloc, in two threads; none must fail.
+test_vmalloc() {
+	run_module "/lib/modules/$(uname -r)/kernel/lib/test_vmalloc.ko" nr_threads=2 \
+		test_repeat_count=1 "$@" && ! dmesg | grep 'Summary: .* passed: ' | grep -v ' failed: 0 '
+}
+
+# wait_for JOB...: each of these processes must succeed.
+wait_for() {
+	failed=0
+	for job; do
+		wait "$job" || failed=$((failed + 1))
+	done
+	[ $failed = 0 ] || fail "$failed of the loops failed, see above"
+}
+
 # no_wx WHEN: there is no mapping that is writable and executable.
 no_wx() {
 	wx=$(cat /sys/kernel/debug/check_wx_pages) ||

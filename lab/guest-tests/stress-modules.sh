@@ -42,11 +42,8 @@ if find "/lib/modules/$(uname -r)" -name test_module.ko | grep -q .; then
 else
 	echo '# no test_module (CONFIG_TEST_LKM): without stress-ng'
 fi
-failed=0
-for job in $jobs; do
-	wait "$job" || failed=$((failed + 1))
-done
-[ $failed = 0 ] || fail "$failed of the loops failed, see above"
+# shellcheck disable=SC2086
+wait_for $jobs
 # What the loops used is free, but what they pulled in is still there.
 unload_unused || fail 'rmmod, see above'
 pass "$seconds s of module loads and unloads"
