@@ -104,12 +104,12 @@ logged() {
 	}
 }
 
-# locked NAME: one process at a time past this point, for the shared cache.
+# locked NAME [DIR]: one process at a time past this point, for what is shared in DIR (the cache).
 locked() {
-	mkdir -p "$CACHE"
-	exec 9>"$CACHE/$1.lock"
+	mkdir -p "${2:-$CACHE}"
+	exec 9>"${2:-$CACHE}/$1.lock"
 	flock -n 9 || {
-		say "waiting for another run to finish with the cache"
+		say "waiting for another run that is at work on ${2:-$CACHE}/$1"
 		flock 9
 	}
 }
@@ -117,6 +117,20 @@ locked() {
 # series_digest: what tells one state of patches/ from another.
 series_digest() {
 	cat "$TOP"/patches/[0-9]*.patch | sha256sum
+}
+
+# reads_alike CONFIG A B: whether two headers say the same, line by line, where the options are off
+# that CONFIG has off. What includes them need not be built anew then.
+reads_alike() {
+	off=$(grep -oh 'CONFIG_[A-Za-z0-9_]*' "$2" "$3" | sort -u | while read -r option; do
+		grep -q "^${option%_MODULE}=" "$1" || echo "-U$option"
+	done)
+	# unifdef exits with 1 when it has left something out. Without it nothing reads alike.
+	# shellcheck disable=SC2016
+	SRC='' OBJ='' "$LAB/in-root" sh -c 'command -v unifdef >/dev/null || exit
+		a=$(unifdef -b $3 "$1") || [ $? = 1 ] || exit
+		b=$(unifdef -b $3 "$2") || [ $? = 1 ] || exit
+		[ "$a" = "$b" ]' sh "$2" "$3" "$off"
 }
 
 # newer A B: whether the file A exists and is newer than the file B.

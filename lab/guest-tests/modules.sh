@@ -31,10 +31,10 @@ while [ $round -le "${1:-1}" ]; do
 
 	# shellcheck disable=SC2086
 	modprobe -a $modules || fail "round $round: modprobe, see above"
-	for name in $modules; do
-		[ -d "/sys/module/$(echo "$name" | tr - _)" ] ||
-			fail "round $round: $name is not there after modprobe"
-	done
+	missing=$(echo "$modules" | tr - _ | while read -r name; do
+		[ -d "/sys/module/$name" ] || echo "$name"
+	done)
+	[ -z "$missing" ] || fail "round $round: not there after modprobe: $missing"
 	count=$(wc -l </proc/modules)
 	bytes=$(awk '{ sum += $2 } END { print sum }' /proc/modules)
 	if [ $round = 1 ]; then
