@@ -19,8 +19,9 @@
 //!    what one of them says (Arm ARM D8.16.1).
 //! 2. The table still says what it did. A CPU that read the entry before the store, or holds it in
 //!    a walk cache, reads leaves that are as good as the block.
-//! 3. [`Join::invalidate_walks`] waits for the store, then removes from all TLBs the leaves and
-//!    what led to them. When it is done no MMU reads the table, nor begins to.
+//! 3. [`Join::invalidate_walks`] waits for the store, then removes from all TLBs what led to the
+//!    table: no MMU reads it any more, nor begins to. Then it removes the table's leaves, which
+//!    cannot come back.
 //! 4. Software that read the entry before the store may still read the table: that is for
 //!    [`Join::retire`] to wait for.
 //!
@@ -67,8 +68,8 @@ pub(crate) trait Join: Tables {
 ///
 /// Looks at nothing outside of `within`, and changes what is a leaf or run in it as a whole.
 ///
-/// Returns the size of the aligned memory around `addr` for which all was done: that of a leaf, or
-/// of a hole, if they are larger than a table of the last level maps.
+/// Returns the size of the aligned memory around `addr` for which all was done: that of a leaf, a
+/// run or a hole, if they are larger than a table of the last level maps.
 pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) -> usize {
     let geometry = T::GEOMETRY;
     let mut end = walk::find(tables, addr);
@@ -77,7 +78,12 @@ pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usiz
         end = walk::find(tables, addr);
     }
     join_runs(tables, &end, addr, within);
-    geometry.size(end.level).max(geometry.size(Level::Pmd))
+
+    let size = match end.leaf {
+        Some(leaf) => leaf.size().bytes(&geometry),
+        None => geometry.size(end.level),
+    };
+    size.max(geometry.size(Level::Pmd))
 }
 
 /// Puts a block in the place of the last table of a walk to `addr`, if it had that place, and all

@@ -73,7 +73,11 @@ impl Bbml3 {
 }
 
 /// The right to change leaves of kernel page tables: their permissions.
-pub(crate) trait MayChange {}
+///
+/// # Safety
+///
+/// As long as there is a value of the type, nobody else changes leaves that its owner may change.
+pub(crate) unsafe trait MayChange {}
 
 /// The right to change the shape of kernel page tables too: `pgtable_split_lock` is held.
 pub(crate) struct ShapeLock(NotThreadSafe);
@@ -96,7 +100,8 @@ impl Drop for ShapeLock {
     }
 }
 
-impl MayChange for ShapeLock {}
+// SAFETY: The lock is held.
+unsafe impl MayChange for ShapeLock {}
 
 /// Nobody walks through all tables: neither ptdump nor memory hotplug.
 struct NoDump(NotThreadSafe);
@@ -135,7 +140,8 @@ impl JoinLock {
     }
 }
 
-impl MayChange for JoinLock {}
+// SAFETY: It has a `ShapeLock`.
+unsafe impl MayChange for JoinLock {}
 
 /// The right to change permissions of pages while the machine sleeps: no other CPU runs, and this
 /// one has interrupts off.
@@ -149,4 +155,5 @@ impl OnlyCpu {
     }
 }
 
-impl MayChange for OnlyCpu {}
+// SAFETY: Nobody else runs.
+unsafe impl MayChange for OnlyCpu {}

@@ -151,13 +151,15 @@ pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, to: Change)
     let aliases = aliases.into_iter().flatten();
     let mapping = iter::once((mapping, to));
 
+    // Mappings that were unmapped lazily may be left of these pages, with other permissions.
+    area::unmap_stale();
+
     let both = Iterator::chain(aliases.clone(), mapping.clone());
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: The caller owns the area, and with it the pages.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
     if prepare(&mut tables, both.clone())? == Needs::Nothing {
         return Ok(());
     }
-    // Mappings that were unmapped lazily may be left of these pages, with other permissions.
-    area::unmap_stale();
     if to.allows_execution() {
         change(&mut tables, aliases)?;
         change(&mut tables, mapping)
@@ -181,13 +183,15 @@ pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, to: Change)
 /// The caller owns the memory that `range` maps.
 pub(crate) unsafe fn set_linear_map(bbml3: Bbml3, range: Range<usize>, to: Change) -> Result {
     if let Some(right) = OnlyCpu::get() {
-        let mut tables = KernelTables::new(right);
+        // SAFETY: By the safety requirements of this function.
+        let mut tables = unsafe { KernelTables::new(right) };
         walk::apply(&mut tables, &range, to)?;
         tables.sync();
         return Ok(());
     }
 
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: By the safety requirements of this function.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
     if prepare(&mut tables, iter::once((range.clone(), to)))? != Needs::Nothing {
         apply(&mut tables, &range, to)?;
         tables.sync();
@@ -214,7 +218,8 @@ pub(crate) unsafe fn reset_linear_map(
     bbml3: Bbml3,
     runs: impl Iterator<Item = Range<usize>>,
 ) -> Result {
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: By the safety requirements of this function.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
     for run in runs {
         apply(&mut tables, &run, linear_map_default())?;
@@ -237,7 +242,8 @@ pub(crate) unsafe fn reset_linear_map(
 ///
 /// The caller owns `mapping`.
 pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change) -> Result {
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: By the safety requirements of this function.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
     let mapping = iter::once((mapping, to));
 
     match prepare(&mut tables, mapping.clone())? {
@@ -261,7 +267,8 @@ pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change)
 /// The caller owns `block`, which is filled with trapping instructions.
 pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>) -> Result {
     let mapping = block.range();
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: The caller owns the block, and with it the pages.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
     // Where memory was too fragmented for blocks the area is smaller than one, or not aligned.
     let parts = match (mapping.start | mapping.end) % BLOCK_SIZE {
@@ -301,7 +308,8 @@ pub(crate) unsafe fn release(bbml3: Bbml3, block: &Area<'_>) -> Result {
     let aliases = block.alias_runs(&mapping)?;
     let aliases = aliases.map(|run| (run, linear_map_default()));
     let block = iter::once((mapping.clone(), rw_nx()));
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: The caller owns the block, and with it the pages.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
     prepare(&mut tables, Iterator::chain(block.clone(), aliases.clone()))?;
     change(&mut tables, block)?;
@@ -322,7 +330,8 @@ pub(crate) unsafe fn release(bbml3: Bbml3, block: &Area<'_>) -> Result {
 ///
 /// The caller owns the memory that `range` maps.
 pub(crate) unsafe fn map_by_pages(bbml3: Bbml3, range: Range<usize>) -> Result {
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: By the safety requirements of this function.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
     // If this fails, what it has split is for the worker.
     worker::note_change(tables.right(), &range);

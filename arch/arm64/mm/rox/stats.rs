@@ -74,7 +74,8 @@ pub(super) fn resized<R: MayChange>(
 ///
 /// Context: may sleep.
 pub(super) fn start(bbml3: Bbml3, linear_map: &Range<usize>) {
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: Boot has mapped it, and the lock keeps joins away.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
     for counter in &BYTES {
         counter.store(0, Relaxed);
@@ -86,7 +87,8 @@ pub(super) fn start(bbml3: Bbml3, linear_map: &Range<usize>) {
 ///
 /// Context: may sleep.
 pub(super) fn count(bbml3: Bbml3, range: &Range<usize>) {
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: The call of memory hotplug, and the lock keeps joins away.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
     walk::measure(&mut tables, range, add);
 }
 
@@ -94,7 +96,8 @@ pub(super) fn count(bbml3: Bbml3, range: &Range<usize>) {
 ///
 /// Context: may sleep.
 pub(super) fn uncount(bbml3: Bbml3, range: &Range<usize>) {
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: As for [`count`].
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
     walk::measure(&mut tables, range, |size, bytes| {
         add(size, bytes.wrapping_neg())
     });

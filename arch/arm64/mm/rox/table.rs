@@ -101,7 +101,12 @@ pub(crate) struct KernelTables<R> {
 
 impl<R: MayChange> KernelTables<R> {
     /// Wraps the right.
-    pub(crate) fn new(right: R) -> Self {
+    ///
+    /// # Safety
+    ///
+    /// Its entries are for walks through the tables, which pass on what they have read; and those
+    /// are asked for memory alone for which the invariants of [`Entry`] hold.
+    pub(crate) unsafe fn new(right: R) -> Self {
         Self { right }
     }
 

@@ -52,7 +52,8 @@ fn aliases(addr: usize, size: usize) -> Result<KVec<usize>> {
 /// Returns how many level 2 leaves map `size` bytes at `addr`.
 fn blocks(addr: usize, size: usize) -> Result<usize> {
     let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: The tests own the memory that they ask for.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
     Ok(walk::count_blocks(&mut tables, &(addr..addr + size))?)
 }
@@ -60,7 +61,8 @@ fn blocks(addr: usize, size: usize) -> Result<usize> {
 /// Returns how many bytes leaves of each size map in `size` bytes at `addr`.
 fn sizes(addr: usize, size: usize) -> Result<[usize; LeafSize::ALL.len()]> {
     let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
-    let mut tables = KernelTables::new(ShapeLock::lock(bbml3));
+    // SAFETY: The tests own the memory that they ask for.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
     let mut sizes = [0; LeafSize::ALL.len()];
 
     walk::measure(&mut tables, &(addr..addr + size), |size, bytes| {

@@ -106,7 +106,8 @@ pub(super) fn begin(bbml3: Bbml3) -> bool {
 ///
 /// Context: may sleep; the worker alone.
 pub(super) fn step(bbml3: Bbml3) -> bool {
-    let mut tables = KernelTables::new(JoinLock::lock(bbml3));
+    // SAFETY: The locks keep joins by others and the removal of memory away.
+    let mut tables = unsafe { KernelTables::new(JoinLock::lock(bbml3)) };
     // A block of the cache has a leaf or a run for itself; what is around it is not ours.
     if let Some(block) = blocks::take_changed(tables.right().shape()) {
         coalesce::coalesce(&mut tables, block.start, &block);
@@ -118,7 +119,7 @@ pub(super) fn step(bbml3: Bbml3) -> bool {
         return false;
     };
     let reach = coalesce::coalesce(&mut tables, place.start, &(0..usize::MAX));
-    // What one leaf maps need not be looked at again.
+    // What one leaf or run maps need not be looked at again.
     let end = (place.start & !(reach - 1)).saturating_add(reach);
     work(tables.right().shape()).linear_map.skip(place.end, end);
     true
