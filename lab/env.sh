@@ -110,7 +110,10 @@ locked() {
 	exec 9>"${2:-$CACHE}/$1.lock"
 	flock -n 9 || {
 		say "waiting for another run that is at work on ${2:-$CACHE}/$1"
-		flock 9
+		until flock -w 10 9; do
+			[ ! -e "$OUT/logs/$1.log" ] ||
+				printf '  %.60s\n' "$(tail -n 1 "$OUT/logs/$1.log" | tr -d '\r')" >&2
+		done
 	}
 }
 
