@@ -59,21 +59,31 @@ impl From<walk::Error> for Error {
 /// A range of kernel VAs, and the change that it gets.
 type Part = (Range<usize>, Change);
 
+/// Returns what `parts` need.
+///
+/// # Errors
+///
+/// [`EINVAL`] if a part is not all mapped, or would become writable and executable.
+fn check(tables: &mut KernelTables<ShapeLock>, parts: impl Iterator<Item = Part>) -> Result<Needs> {
+    let mut needs = Needs::Nothing;
+
+    for (range, change) in parts {
+        needs = needs.max(walk::check(tables, &range, change)?);
+    }
+    Ok(needs)
+}
+
 /// Makes sure that [`change`] can't fail for any of `parts`, and returns what they need.
 ///
 /// # Errors
 ///
-/// [`EINVAL`] if a part is not all mapped, or would become writable and executable; [`ENOMEM`] if
-/// there is no memory to split a leaf. Permissions are as before.
+/// As of [`check`]; [`ENOMEM`] if there is no memory to split a leaf. Permissions are as before.
 fn prepare(
     tables: &mut KernelTables<ShapeLock>,
     parts: impl Iterator<Item = Part> + Clone,
 ) -> Result<Needs> {
-    let mut needs = Needs::Nothing;
+    let needs = check(tables, parts.clone())?;
 
-    for (range, change) in parts.clone() {
-        needs = needs.max(walk::check(tables, &range, change)?);
-    }
     if needs == Needs::Split {
         for (range, change) in parts {
             // If this fails, what it has split is for the worker.
@@ -151,15 +161,18 @@ pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, to: Change)
     let aliases = aliases.into_iter().flatten();
     let mapping = iter::once((mapping, to));
 
-    // Mappings that were unmapped lazily may be left of these pages, with other permissions.
-    area::unmap_stale();
-
     let both = Iterator::chain(aliases.clone(), mapping.clone());
     // SAFETY: The caller owns the area, and with it the pages.
-    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
-    if prepare(&mut tables, both.clone())? == Needs::Nothing {
+    let lock = || unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
+    if check(&mut lock(), both.clone())? == Needs::Nothing {
         return Ok(());
     }
+    // Mappings that were unmapped lazily may be left of these pages, with other permissions. That
+    // takes long, and nobody else changes what was checked: not with the lock held.
+    area::unmap_stale();
+
+    let mut tables = lock();
+    prepare(&mut tables, both.clone())?;
     if to.allows_execution() {
         change(&mut tables, aliases)?;
         change(&mut tables, mapping)
