@@ -68,8 +68,8 @@ pub(crate) trait Join: Tables {
 ///
 /// Looks at nothing outside of `within`, and changes what is a leaf or run in it as a whole.
 ///
-/// Returns the size of the aligned memory around `addr` for which all was done: that of a leaf, a
-/// run or a hole, if they are larger than a table of the last level maps.
+/// Returns the size of the aligned memory around `addr` for which all was done: that of a leaf, or
+/// of a hole, if they are larger than a table of the last level maps.
 pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) -> usize {
     let geometry = T::GEOMETRY;
     let mut end = walk::find(tables, addr);
@@ -78,12 +78,7 @@ pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usiz
         end = walk::find(tables, addr);
     }
     join_runs(tables, &end, addr, within);
-
-    let size = match end.leaf {
-        Some(leaf) => leaf.size().bytes(&geometry),
-        None => geometry.size(end.level),
-    };
-    size.max(geometry.size(Level::Pmd))
+    geometry.size(end.level).max(geometry.size(Level::Pmd))
 }
 
 /// Puts a block in the place of the last table of a walk to `addr`, if it had that place, and all

@@ -119,7 +119,7 @@ pub(super) fn step(bbml3: Bbml3) -> bool {
         return false;
     };
     let reach = coalesce::coalesce(&mut tables, place.start, &(0..usize::MAX));
-    // What one leaf or run maps need not be looked at again.
+    // What one leaf maps need not be looked at again.
     let end = (place.start & !(reach - 1)).saturating_add(reach);
     work(tables.right().shape()).linear_map.skip(place.end, end);
     true
