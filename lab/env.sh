@@ -27,6 +27,20 @@ die() {
 	exit 1
 }
 
+case $TOOLCHAIN in
+root | host) ;;
+*) die "TOOLCHAIN=$TOOLCHAIN: it is root, the default, or host, for this machine's own tools" ;;
+esac
+
+# host_has COMMAND/PACKAGE...: with TOOLCHAIN=host, make sure that this machine has each COMMAND.
+host_has() {
+	[ "$TOOLCHAIN" = host ] || return 0
+	for tool; do
+		command -v "${tool%/*}" >/dev/null ||
+			die "TOOLCHAIN=host, and '${tool%/*}' is missing: install the package ${tool##*/}, or leave TOOLCHAIN at its default"
+	done
+}
+
 # as_root CMD...: run CMD with the right to install packages, or say what to do.
 as_root() {
 	if [ "$(id -u)" = 0 ]; then
