@@ -1,8 +1,9 @@
 #!/bin/sh
-# All that changes kernel page tables at once, and all that reads them: modules come and go,
-# secret memory, BPF programs, kprobes, the function tracer, jump labels, the kernel's vmalloc
-# tests, dumps of the page tables and the search for W+X, copies of the linear map for kexec,
-# and perf, which samples page sizes. Then the guest is idle, and the linear map is as it was.
+# All that changes kernel page tables at once, and all that reads them: modules come and go by
+# modprobe and by stress-ng, secret memory, BPF programs, kprobes, the function tracer, jump
+# labels, the kernel's vmalloc tests, dumps of the page tables and the search for W+X, copies of
+# the linear map for kexec, and perf, which samples page sizes. Then the guest is idle, and the
+# linear map is as it was.
 # Leaves the page tables of both times in /lab/out, as "boot" and "idle".
 #
 # usage: soak.sh [SECONDS]     needs lab-programs and lab-modules/kprobes of the kernel, by --add
@@ -29,6 +30,10 @@ repeat() {
 # come_and_go MODULE...: no two of these share a module, or one would find it in use.
 come_and_go() {
 	modprobe -a "$@" && rmmod "$@"
+}
+
+stress_ng() {
+	stress-ng --quiet --module 1 --module-name test_module --module-ops 20
 }
 
 churn() {
@@ -78,6 +83,7 @@ for kind in secretmem bpf kexec perf; do
 done
 grep -q ' [1-9][0-9]* samples' /tmp/churn-perf || fail 'perf sees no page size of kernel threads'
 kprobes || fail 'kprobes, see above'
+stress_ng || fail "stress-ng's module stressor, see above"
 trace && jump_labels || fail 'tracing does not work'
 sleep 2
 save_tables boot
@@ -86,6 +92,7 @@ end=$(($(now) + seconds))
 jobs=
 repeat 'modules' come_and_go ext4 loop camellia_generic & jobs="$jobs $!"
 repeat 'more modules' come_and_go squashfs twofish_generic fuse & jobs="$jobs $!"
+repeat "stress-ng's module, 20" stress_ng & jobs="$jobs $!"
 repeat 'secret memory, 10' churn secretmem & jobs="$jobs $!"
 repeat 'BPF programs, 10' churn bpf & jobs="$jobs $!"
 repeat 'copies for kexec, 10' churn kexec & jobs="$jobs $!"
