@@ -131,6 +131,11 @@ locked() {
 	}
 }
 
+# series_patches DIR: the patches in DIR in their order, without the cover letter.
+series_patches() {
+	find "$1" -name '[0-9]*.patch' ! -name '0000-*' | LC_ALL=C sort
+}
+
 # series_digest: what tells one state of patches/ from another.
 series_digest() {
 	cat "$TOP"/patches/[0-9]*.patch | sha256sum
