@@ -14,6 +14,7 @@ use kpt::diff::Diff;
 use kpt::dump::Dump;
 use kpt::error::Error;
 use kpt::geometry::PageSize;
+use kpt::healed::Demand;
 use kpt::input::{self, Source};
 use kpt::report::{self, Row};
 use kpt::same::Run;
@@ -140,6 +141,9 @@ enum Command {
     },
     /// Say whether the linear map is mapped by leaves of the same sizes as before; exit 1 if not
     Healed {
+        /// Demand only that it has no more L3 tables than before
+        #[arg(long)]
+        l3_tables: bool,
         /// The dump before
         before: PathBuf,
         /// The dump after
@@ -311,14 +315,20 @@ fn run(command: Command) -> Result<Verdict, Error> {
             Ok(samples.iter().all(well).into())
         }
         Command::Healed {
+            l3_tables,
             before,
             after,
             pages,
         } => {
             input::check_standard_input([before.as_path(), &after])?;
-            let (text, equal) = healed::compare(&pages.read(&before)?, &pages.read(&after)?)?;
+            let demand = match l3_tables {
+                true => Demand::L3Tables,
+                false => Demand::Granularity,
+            };
+            let (before, after) = (pages.read(&before)?, pages.read(&after)?);
+            let (text, well) = healed::compare(&before, &after, demand)?;
             input::print(&text)?;
-            Ok(equal.into())
+            Ok(well.into())
         }
         Command::Counters { moments, pages } => {
             let read = |prefix: &PathBuf| Moment::read(prefix, pages.page_size);

@@ -163,6 +163,17 @@ fn diff_exits_like_diff() {
 }
 
 #[test]
+fn healed_demands_sizes_or_tables() {
+    let compare = |kernel: &str, more: &[&str]| {
+        let [boot, loaded] = ["boot", "loaded"].map(|name| data(&format!("{kernel}/{name}.dump")));
+        status(&kpt(&[&["healed", &boot, &loaded], more].concat()))
+    };
+    assert_eq!(compare("ours", &[]), 1);
+    assert_eq!(compare("ours", &["--l3-tables"]), 0);
+    assert_eq!(compare("stock", &["--l3-tables"]), 1);
+}
+
+#[test]
 fn map_draws_what_is_mapped() {
     let loaded = data("ours/loaded.dump");
     let drawn = kpt(&["map", &loaded, "--region", "modules", "-o", "-"]);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is in the ROX cache of mm/execmem.c, and where its linear alias is. In debugfs,
- * under rox_cached/:
+ * What is in the caches of mm/execmem.c, and where its linear alias is. In debugfs, under
+ * rox_cached/:
  *
- *   aliases   a line for each physically contiguous part of what the cache holds, in use or
+ *   aliases   a line for each physically contiguous part of what the caches hold, in use or
  *             free: "0xSTART-0xEND 0xMAPPING PERMISSION", the addresses of the linear alias,
- *             the address in the cache, and ro, RW or invalid for the alias. The cache
- *             neither takes nor gives memory meanwhile
- *   released  how many blocks have left the cache. What aliases listed before a dump of the
- *             page tables was in the cache throughout, if this is the same afterwards
+ *             the address in the cache, and ro, RW or invalid for the alias. A cache
+ *             neither takes nor gives memory while it is listed
+ *   released  how many blocks have left their cache. What aliases listed before a dump of
+ *             the page tables was in a cache throughout, if this is the same afterwards
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -31,7 +31,8 @@ struct execmem_cache {
 	unsigned int pending_free_cnt;
 };
 
-static struct execmem_cache *cache;
+static const char *const names[] = { "execmem_rox_cache", "execmem_ro_cache" };
+static struct execmem_cache *caches[ARRAY_SIZE(names)];
 static struct dentry *dir;
 static atomic_t released;
 
@@ -86,9 +87,11 @@ static void show_tree(struct seq_file *file, struct maple_tree *tree)
 
 static int aliases_show(struct seq_file *file, void *unused)
 {
-	guard(mutex)(&cache->mutex);
-	show_tree(file, &cache->busy_areas);
-	show_tree(file, &cache->free_areas);
+	for (int i = 0; i < ARRAY_SIZE(caches); i++) {
+		guard(mutex)(&caches[i]->mutex);
+		show_tree(file, &caches[i]->busy_areas);
+		show_tree(file, &caches[i]->free_areas);
+	}
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(aliases);
@@ -111,9 +114,11 @@ static int __init rox_cached_init(void)
 	ret = find_kernel_tables();
 	if (ret)
 		return ret;
-	cache = lookup("execmem_cache");
-	if (!cache)
-		return -ENOENT;
+	for (int i = 0; i < ARRAY_SIZE(names); i++) {
+		caches[i] = lookup(names[i]);
+		if (!caches[i])
+			return -ENOENT;
+	}
 	ret = register_kprobe(&release_probe);
 	if (ret)
 		return ret;
@@ -131,5 +136,5 @@ static void __exit rox_cached_exit(void)
 
 module_init(rox_cached_init);
 module_exit(rox_cached_exit);
-MODULE_DESCRIPTION("The linear alias of what the ROX cache holds");
+MODULE_DESCRIPTION("The linear alias of what the caches of mm/execmem.c hold");
 MODULE_LICENSE("GPL");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The boundary between C and the Rust code in arch/arm64/mm/rox/, which changes
- * the permissions of kernel memory in whole runs and puts module text into the
- * ROX cache of mm/execmem.c.
+ * the permissions of kernel memory in whole runs and puts executable memory and
+ * the read-only data of modules into the caches of mm/execmem.c.
  */
 #ifndef __ASM_ROX_H
 #define __ASM_ROX_H
@@ -32,7 +32,7 @@ static_assert(!(PTE_WAS_CONT & (PTE_WRITE | PTE_DIRTY | PTE_SPECIAL | PTE_UFFD))
 
 /* C, used by Rust. */
 
-/* Whether execmem_rox= lets module text come from the ROX cache. */
+/* Whether execmem_rox= lets memory come from the caches of mm/execmem.c. */
 extern bool execmem_rox;
 
 /**
@@ -209,7 +209,7 @@ void rox_count_event(bool level1, bool joined);
 /* Rust, called from C. */
 
 /**
- * rox_execmem_setup - let ranges use the ROX cache where it can be had
+ * rox_execmem_setup - let ranges use the caches where they can be had
  * @info:	the ranges, which execmem has not seen yet
  */
 void rox_execmem_setup(struct execmem_info *info);
@@ -285,7 +285,7 @@ int rox_map_by_pages(unsigned long start, unsigned long size);
 bool rox_join_leaves(bool first);
 
 /**
- * rox_parked_tables - how many page tables are parked for blocks of the cache
+ * rox_parked_tables - how many page tables are parked for blocks of the caches
  *
  * May sleep.
  *

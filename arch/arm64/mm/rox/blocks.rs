@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The blocks of the ROX cache: where they are, and the table that is parked for each.
+//! The blocks of the caches: where they are, and the table that is parked for each.
 //!
 //! A block that is mapped by a level 2 leaf has a table, as long as that leaf is not split. So
-//! making a part of it writable, which has to succeed when the part is freed, never asks the page
-//! allocator; and when the block is joined again, the table needs no grace period before it is
+//! making a part of it writable, or read-only again, which has to succeed when the part is freed,
+//! never asks the page allocator; and when the block is joined again, the table needs no grace period before it is
 //! parked: it is not written to until it maps the same pages again, so that whoever still reads
 //! it finds the right ones.
 

@@ -70,6 +70,15 @@ impl Change {
         }
     }
 
+    /// To read-only; whether it is executable stays.
+    pub(crate) const fn ro() -> Self {
+        // INVARIANT: Permissions alone.
+        Self {
+            set: RDONLY,
+            clear: WRITE,
+        }
+    }
+
     /// To writable and not executable, the opposite of [`Self::rox`].
     pub(crate) const fn rw_nx(guarded: u64) -> Self {
         // INVARIANT: Permissions alone.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which ranges of executable memory come from the ROX cache, and the size of its blocks.
+//! Which ranges of executable memory come from the caches, and the size of their blocks.
 
 use kernel::{
     bindings,
@@ -20,20 +20,34 @@ pub(crate) const GEOMETRY: Geometry = match Geometry::new(PAGE_SHIFT) {
     None => panic!("page size that the architecture does not have"),
 };
 
-/// Size of a block of the cache in bytes: a PMD with 4K pages, a contiguous run of PTEs with 16K
+/// Size of a block of a cache in bytes: a PMD with 4K pages, a contiguous run of PTEs with 16K
 /// and 64K pages, whose PMDs are far larger than module text.
 pub(crate) const BLOCK_SIZE: usize = SZ_2M;
 static_assert!(GEOMETRY.is_leaf_size(BLOCK_SIZE));
 
-/// Returns whether module text comes from the cache, for which `execmem_rox=` has to let it.
+/// Returns whether memory may come from the caches, for which `execmem_rox=` has to let it.
 pub(crate) fn is_wanted() -> bool {
     // SAFETY: Does not change after early parameters were parsed.
     unsafe { bindings::execmem_rox }
 }
 
-/// Turns the cache on for module text.
-pub(crate) fn enable(_: Bbml3, info: &mut bindings::execmem_info) {
-    let text = &mut info.ranges[bindings::execmem_type_EXECMEM_MODULE_TEXT as usize];
+/// What is executable, and comes from the ROX cache.
+pub(crate) const EXECUTABLE: [bindings::execmem_type; 4] = [
+    bindings::execmem_type_EXECMEM_MODULE_TEXT,
+    bindings::execmem_type_EXECMEM_KPROBES,
+    bindings::execmem_type_EXECMEM_FTRACE,
+    bindings::execmem_type_EXECMEM_BPF,
+];
 
-    text.flags |= bindings::execmem_range_flags_EXECMEM_ROX_CACHE;
+/// Turns the caches on, for all that is executable and for the read-only data of modules.
+pub(crate) fn enable(_: Bbml3, info: &mut bindings::execmem_info) {
+    // Kprobes take single pages: where module text is they need no block for themselves.
+    info.ranges[bindings::execmem_type_EXECMEM_KPROBES as usize] =
+        info.ranges[bindings::execmem_type_EXECMEM_MODULE_TEXT as usize];
+
+    for part in EXECUTABLE {
+        info.ranges[part as usize].flags |= bindings::execmem_range_flags_EXECMEM_ROX_CACHE;
+    }
+    info.ranges[bindings::execmem_type_EXECMEM_MODULE_RODATA as usize].flags |=
+        bindings::execmem_range_flags_EXECMEM_RO_CACHE;
 }

@@ -17,7 +17,7 @@
 //! # Who takes it
 //!
 //! All who can sleep: `set_memory_*()`, `set_direct_map_*()`, `vfree()` of memory whose
-//! permissions it resets, the ROX cache, secretmem, realms (`set_memory_encrypted()` and
+//! permissions it resets, the caches, secretmem, realms (`set_memory_encrypted()` and
 //! `_decrypted()`), kexec (crash kernel memory, and its copy of the linear map), KFENCE when it
 //! makes pages of its pool, late, the worker that joins leaves, and those who count leaves or
 //! parked tables. Taking it asserts that the caller can sleep.
@@ -49,9 +49,9 @@
 //!
 //! - `kernel_page_present()` is an RCU reader, perf has interrupts off: tables of the linear map
 //!   are freed after a grace period.
-//! - `vmalloc_to_page()` on text in the ROX cache: a block's table is parked, as it is, until it
-//!   maps that block again or the block is freed; see `blocks`. No other memory of vmalloc is
-//!   joined.
+//! - `vmalloc_to_page()` on memory in a cache, for text patching: a block's table is parked, as it
+//!   is, until it maps that block again or the block is freed; see `blocks`. No other memory of
+//!   vmalloc is joined.
 
 use kernel::{
     bindings,

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a `set_memory_*()` call or the ROX cache changes: which mapping, which runs, in which
-//! order.
+//! What a `set_memory_*()` call or a cache changes: which mapping, which runs, in which order.
 //!
 //! Every change has two parts, under one hold of the lock. The first looks at all leaves, and
 //! splits those that the range cuts; it may fail, and permissions are then as before. The second
 //! changes whole leaves, and ends with one invalidation of what TLBs hold of them.
 //!
 //! Memory is read-only everywhere, for TLBs too, before it becomes executable: the linear alias
-//! changes before the mapping does. A block that leaves the cache goes the other way: it stops
+//! changes before the mapping does. A block that leaves its cache goes the other way: it stops
 //! being executable, and then its alias becomes writable.
 
 use core::{
@@ -241,8 +240,8 @@ pub(crate) unsafe fn reset_linear_map(
     Ok(())
 }
 
-/// Changes the permission of `mapping`, memory in the ROX cache, and leaves the linear alias
-/// alone: it stays read-only from [`populate`] to [`release`].
+/// Changes the permission of `mapping`, memory in a cache, and leaves the linear alias alone: it
+/// stays read-only from [`populate`] to [`release`].
 ///
 /// Context: may sleep.
 ///
@@ -265,7 +264,7 @@ pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change)
     }
 }
 
-/// Makes `block` one of the ROX cache, or several: read-only and executable, its linear alias
+/// Makes `block` one of a cache, or several: as `to` says, which is read-only, its linear alias
 /// read-only, and with a table parked for each leaf that is as large as one.
 ///
 /// Context: may sleep.
@@ -277,8 +276,8 @@ pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change)
 ///
 /// # Safety
 ///
-/// The caller owns `block`, which is filled with trapping instructions.
-pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>) -> Result {
+/// The caller owns `block`, which is filled with trapping instructions if it becomes executable.
+pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>, to: Change) -> Result {
     let mapping = block.range();
     // SAFETY: The caller owns the block, and with it the pages.
     let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
@@ -301,7 +300,7 @@ pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>) -> Result {
     drop(tables);
 
     // SAFETY: By the safety requirements of this function.
-    unsafe { set_memory(bbml3, mapping, rox()) }
+    unsafe { set_memory(bbml3, mapping, to) }
 }
 
 /// Undoes [`populate`], or what it has done before it failed, so that `block` can be freed: no

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Executable memory of arm64 from a cache of read-only executable (ROX) blocks.
+//! Executable memory of arm64 from a cache of read-only executable (ROX) blocks, and the read-only
+//! data of modules from one of read-only blocks.
 //!
-//! The cache itself is mm/execmem.c. What is here fills its blocks with trapping instructions and
-//! changes their permissions, on CPUs that can change the size of live leaves, and with
+//! The caches themselves are mm/execmem.c. What is here fills executable blocks with trapping
+//! instructions and changes permissions, on CPUs that can change the size of live leaves, and with
 //! `rodata=on`. Documentation/arch/arm64/execmem.rst says what it promises.
 //!
 //! This file holds the functions that C calls; nothing else here is visible to it.
@@ -13,7 +14,7 @@
 //! - `coalesce`: joins leaves again that were split. Pure.
 //! - `runs`: pages to contiguous runs; pure. `trap`: what free memory is filled with.
 //! - `lock`: who may change page tables, and when. The protocol is there.
-//! - `table`: the live tables. `blocks`: the cache's blocks, and a table for each.
+//! - `table`: the live tables. `blocks`: the caches' blocks, and a table for each.
 //! - `area`: vmalloc areas and the linear aliases of their pages.
 //! - `permission`: what a call changes, and in which order.
 //! - `stats`: how much of the linear map is mapped by leaves of each size.
@@ -70,7 +71,7 @@ use lock::{
 #[allow(dead_code)]
 const __LOG_PREFIX: &[u8] = b"rox\0";
 
-/// Turns the cache on where it can be had. See the header.
+/// Turns the caches on where they can be had. See the header.
 ///
 /// # Safety
 ///
@@ -80,7 +81,7 @@ pub unsafe extern "C" fn rox_execmem_setup(info: *mut bindings::execmem_info) {
     if let Some(bbml3) = Bbml3::get().filter(|_| execmem::is_wanted()) {
         // SAFETY: By the safety requirements of this function.
         execmem::enable(bbml3, unsafe { &mut *info });
-        pr_info!("module text from a cache of 2 MiB blocks\n");
+        pr_info!("executable memory and read-only data from caches of 2 MiB blocks\n");
     }
 }
 
@@ -181,7 +182,7 @@ pub unsafe extern "C" fn rox_join_leaves(is_first: bool) -> bool {
     Bbml3::get().is_some_and(|bbml3| (!is_first || worker::begin(bbml3)) && worker::step(bbml3))
 }
 
-/// How many page tables are parked for blocks of the cache. See the header.
+/// How many page tables are parked for blocks of the caches. See the header.
 ///
 /// # Safety
 ///
@@ -244,7 +245,7 @@ pub unsafe extern "C" fn rox_stats_get(index: c_uint, leaf_size: *mut usize) -> 
     stats::bytes(size)
 }
 
-/// The size of the cache's blocks. See `include/linux/execmem.h`.
+/// The size of the caches' blocks. See `include/linux/execmem.h`.
 ///
 /// # Safety
 ///
@@ -254,51 +255,66 @@ pub unsafe extern "C" fn execmem_arch_block_size() -> usize {
     execmem::BLOCK_SIZE
 }
 
-/// Makes memory of the cache writable. See `include/linux/execmem.h`.
+/// Makes memory of a cache writable. See `include/linux/execmem.h`.
 ///
 /// # Safety
 ///
-/// The caller must own the memory, which must be of the cache, and nobody may execute it.
+/// The caller must own the memory, which must be of a cache, and nobody may execute it.
 #[export]
 pub unsafe extern "C" fn execmem_arch_set_rw(ptr: *mut c_void, size: usize) -> c_int {
     // SAFETY: By the safety requirements of this function.
     unsafe { set_cached(ptr, size, permission::rw_nx()) }
 }
 
-/// Makes memory of the cache read-only and executable. See `include/linux/execmem.h`.
+/// Makes memory of the ROX cache read-only and executable. See `include/linux/execmem.h`.
 ///
 /// # Safety
 ///
-/// The caller must own the memory, which must be of the cache, and nobody may write to it.
+/// The caller must own the memory, which must be of that cache, and nobody may write to it.
 #[export]
 pub unsafe extern "C" fn execmem_arch_set_rox(ptr: *mut c_void, size: usize) -> c_int {
     // SAFETY: By the safety requirements of this function.
     unsafe { set_cached(ptr, size, permission::rox()) }
 }
 
-/// Makes a block one of the cache. See `include/linux/execmem.h`.
+/// Makes memory of the cache of data read-only. See `include/linux/execmem.h`.
+///
+/// # Safety
+///
+/// The caller must own the memory, which must be of that cache, and nobody may write to it.
+#[export]
+pub unsafe extern "C" fn execmem_arch_set_ro(ptr: *mut c_void, size: usize) -> c_int {
+    // SAFETY: By the safety requirements of this function.
+    unsafe { set_cached(ptr, size, Change::ro()) }
+}
+
+/// Makes a block one of the ROX cache. See `include/linux/execmem.h`.
 ///
 /// # Safety
 ///
 /// `vm` must be valid, the area of memory that the caller owns, filled with trapping instructions.
 #[export]
 pub unsafe extern "C" fn execmem_arch_populate(vm: *mut bindings::vm_struct) -> c_int {
-    from_result(|| {
-        let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
-        // SAFETY: By the safety requirements of this function.
-        let block = unsafe { block(vm) }?;
+    // SAFETY: By the safety requirements of this function.
+    unsafe { populate(vm, permission::rox()) }
+}
 
-        // SAFETY: By the safety requirements of this function.
-        unsafe { permission::populate(bbml3, &block) }?;
-        Ok(0)
-    })
+/// Makes a block one of the cache of data. See `include/linux/execmem.h`.
+///
+/// # Safety
+///
+/// `vm` must be valid, the area of memory that the caller owns.
+#[export]
+pub unsafe extern "C" fn execmem_arch_populate_ro(vm: *mut bindings::vm_struct) -> c_int {
+    // SAFETY: By the safety requirements of this function.
+    unsafe { populate(vm, Change::ro()) }
 }
 
 /// Makes a block ready to be freed. See `include/linux/execmem.h`.
 ///
 /// # Safety
 ///
-/// `vm` must be valid, the area of a block of the cache, and nobody may use any part of it.
+/// `vm` must be valid, the area of a block of a cache, and nobody may use any part of it.
 #[export]
 pub unsafe extern "C" fn execmem_arch_release(vm: *mut bindings::vm_struct) -> c_int {
     from_result(|| {
@@ -338,11 +354,11 @@ fn sync_icache<T>(text: &Range<*const T>) {
     unsafe { bindings::kick_all_cpus_sync() };
 }
 
-/// Changes memory of the cache, and not its linear alias.
+/// Changes memory of a cache, and not its linear alias.
 ///
 /// # Safety
 ///
-/// The caller must own the memory, which must be of the cache.
+/// The caller must own the memory, which must be of a cache.
 unsafe fn set_cached(ptr: *mut c_void, size: usize, change: Change) -> c_int {
     from_result(|| {
         let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
@@ -350,6 +366,23 @@ unsafe fn set_cached(ptr: *mut c_void, size: usize, change: Change) -> c_int {
 
         // SAFETY: By the safety requirements of this function.
         unsafe { permission::set_cached(bbml3, range(ptr as usize, size)?, change) }?;
+        Ok(0)
+    })
+}
+
+/// Makes a block one of a cache, with the permissions `to`.
+///
+/// # Safety
+///
+/// As of [`permission::populate`]; `vm` must be valid, the area of the block.
+unsafe fn populate(vm: *mut bindings::vm_struct, to: Change) -> c_int {
+    from_result(|| {
+        let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+        // SAFETY: By the safety requirements of this function.
+        let block = unsafe { block(vm) }?;
+
+        // SAFETY: By the safety requirements of this function.
+        unsafe { permission::populate(bbml3, &block, to) }?;
         Ok(0)
     })
 }

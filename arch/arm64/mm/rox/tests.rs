@@ -13,6 +13,7 @@ use kernel::{
 
 use super::{
     area::Area,
+    descriptor::Leaf,
     geometry::LeafSize,
     lock::{
         Bbml3,
@@ -71,6 +72,15 @@ fn sizes(addr: usize, size: usize) -> Result<[usize; LeafSize::ALL.len()]> {
     Ok(sizes)
 }
 
+/// Returns the leaf that maps `addr`.
+fn leaf_at(addr: usize) -> Result<Leaf> {
+    let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
+    // SAFETY: The tests own the memory that they ask for, or the rest of its block.
+    let tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
+
+    walk::find(&tables, addr).leaf.ok_or(EINVAL)
+}
+
 /// Waits until leaves have the `wanted` sizes, for up to two seconds. Returns whether they have.
 fn becomes(addr: usize, size: usize, wanted: [usize; LeafSize::ALL.len()]) -> Result<bool> {
     for _ in 0..40 {
@@ -91,8 +101,7 @@ mod pure {
             self,
             Change,
             Descriptor,
-            Kind,
-            Leaf, //
+            Kind, //
         },
         execmem::{
             BLOCK_SIZE,
@@ -346,6 +355,7 @@ mod live {
     use kernel::sizes::SZ_4K;
 
     const MODULE_TEXT: bindings::execmem_type = bindings::execmem_type_EXECMEM_MODULE_TEXT;
+    const MODULE_RODATA: bindings::execmem_type = bindings::execmem_type_EXECMEM_MODULE_RODATA;
 
     /// vmalloc memory of two blocks, which the test owns.
     struct Memory {
@@ -490,18 +500,18 @@ mod live {
         if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
             return Ok(());
         }
-        let text = Text::new()?;
+        let text = Cached::new(MODULE_TEXT)?;
         let block = text.addr & !(BLOCK_SIZE - 1);
         let mut whole = [0; LeafSize::ALL.len()];
         whole[if PAGE_SIZE == SZ_4K { 2 } else { 1 }] = BLOCK_SIZE;
         assert!(becomes(block, BLOCK_SIZE, whole)?);
 
         // SAFETY: The memory is the test's own.
-        let ret = unsafe { crate::execmem_arch_set_rw(text.addr as *mut c_void, Text::SIZE) };
+        let ret = unsafe { crate::execmem_arch_set_rw(text.addr as *mut c_void, Cached::SIZE) };
         assert_eq!(ret, 0);
         assert!(sizes(block, BLOCK_SIZE)? != whole);
         // SAFETY: As above.
-        let ret = unsafe { crate::execmem_arch_set_rox(text.addr as *mut c_void, Text::SIZE) };
+        let ret = unsafe { crate::execmem_arch_set_rox(text.addr as *mut c_void, Cached::SIZE) };
         assert_eq!(ret, 0);
         assert!(becomes(block, BLOCK_SIZE, whole)?);
         Ok(())
@@ -610,17 +620,17 @@ mod live {
         Ok(())
     }
 
-    /// Memory for module text, which the test owns.
-    struct Text {
+    /// Memory for a part of a module, which the test owns.
+    struct Cached {
         addr: usize,
     }
 
-    impl Text {
+    impl Cached {
         const SIZE: usize = 2 * PAGE_SIZE;
 
-        fn new() -> Result<Self> {
+        fn new(part: bindings::execmem_type) -> Result<Self> {
             // SAFETY: Allocating is always safe in a context that can sleep.
-            let ptr = unsafe { bindings::execmem_alloc(MODULE_TEXT, Self::SIZE) };
+            let ptr = unsafe { bindings::execmem_alloc(part, Self::SIZE) };
             if ptr.is_null() {
                 return Err(ENOMEM);
             }
@@ -633,7 +643,7 @@ mod live {
         }
     }
 
-    impl Drop for Text {
+    impl Drop for Cached {
         fn drop(&mut self) {
             // SAFETY: The memory is the test's own.
             unsafe { bindings::execmem_free(self.addr as *mut c_void) };
@@ -641,38 +651,109 @@ mod live {
     }
 
     #[test]
-    fn module_text_is_cached_where_it_can_be() {
+    fn memory_is_cached_where_it_can_be() {
+        let can_be = Bbml3::get().is_some() && execmem::is_wanted();
         // SAFETY: Reads what was set up at boot.
-        let is_rox = unsafe { bindings::execmem_is_rox(MODULE_TEXT) };
+        let is_as_it_can_be = |part| unsafe { bindings::execmem_is_rox(part) } == can_be;
 
-        assert_eq!(is_rox, Bbml3::get().is_some() && execmem::is_wanted());
+        assert!(execmem::EXECUTABLE.into_iter().all(is_as_it_can_be));
+        assert!(is_as_it_can_be(MODULE_RODATA));
+    }
+
+    #[test]
+    fn cached_data_and_its_alias_are_read_only() -> Result {
+        // SAFETY: Reads what was set up at boot.
+        let is_rox = unsafe { bindings::execmem_is_rox(MODULE_RODATA) };
+        let data = Cached::new(MODULE_RODATA)?;
+        let ptr = data.addr as *mut c_void;
+        let aliases = aliases(data.addr, Cached::SIZE)?;
+
+        if !is_rox {
+            // As on any kernel without the cache: plain writable memory.
+            assert!(is_writable(data.addr));
+            return Ok(());
+        }
+        assert!(!is_writable(data.addr) && !leaf_at(data.addr)?.is_executable());
+        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+
+        // SAFETY: The memory is the test's own.
+        assert_eq!(unsafe { crate::execmem_arch_set_rw(ptr, Cached::SIZE) }, 0);
+        assert!(is_writable(data.addr) && !leaf_at(data.addr)?.is_executable());
+        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+
+        // SAFETY: The memory is the test's own.
+        assert_eq!(unsafe { crate::execmem_arch_set_ro(ptr, Cached::SIZE) }, 0);
+        assert!(!is_writable(data.addr) && !leaf_at(data.addr)?.is_executable());
+        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+        Ok(())
+    }
+
+    #[test]
+    fn data_that_is_freed_writable_is_read_only() -> Result {
+        // SAFETY: Reads what was set up at boot.
+        if !unsafe { bindings::execmem_is_rox(MODULE_RODATA) } {
+            return Ok(());
+        }
+
+        // The first allocation keeps the block in the cache while the second is freed.
+        let _keep = Cached::new(MODULE_RODATA)?;
+        let data = Cached::new(MODULE_RODATA)?;
+        let addr = data.addr;
+
+        // SAFETY: The memory is the test's own.
+        let ret = unsafe { crate::execmem_arch_set_rw(addr as *mut c_void, Cached::SIZE) };
+        assert_eq!(ret, 0);
+        assert!(is_writable(addr));
+        drop(data);
+        assert!(!leaf_at(addr)?.is_writable());
+        Ok(())
+    }
+
+    #[test]
+    fn text_and_data_share_no_block() -> Result {
+        // SAFETY: Reads what was set up at boot.
+        if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
+            return Ok(());
+        }
+        let text = Cached::new(MODULE_TEXT)?;
+        let data = Cached::new(MODULE_RODATA)?;
+
+        // SAFETY: Looks addresses up.
+        let [of_text, of_data] = [text.addr, data.addr]
+            .map(|addr| unsafe { bindings::find_vm_area(addr as *const c_void) });
+
+        assert!(leaf_at(text.addr)?.is_executable() && !leaf_at(data.addr)?.is_executable());
+        assert_ne!(of_text, of_data);
+        Ok(())
     }
 
     #[test]
     fn cached_text_traps_and_its_alias_stays_read_only() -> Result {
         // SAFETY: Reads what was set up at boot.
-        let is_rox = unsafe { bindings::execmem_is_rox(MODULE_TEXT) };
-        let text = Text::new()?;
-        let ptr = text.addr as *mut c_void;
-        let aliases = aliases(text.addr, Text::SIZE)?;
-
-        if !is_rox {
+        if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
             // As on any kernel without the cache: plain writable memory.
-            assert!(is_writable(text.addr));
+            assert!(is_writable(Cached::new(MODULE_TEXT)?.addr));
             return Ok(());
         }
+        execmem::EXECUTABLE.into_iter().try_for_each(check_text)
+    }
+
+    fn check_text(part: bindings::execmem_type) -> Result {
+        let text = Cached::new(part)?;
+        let ptr = text.addr as *mut c_void;
+        let aliases = aliases(text.addr, Cached::SIZE)?;
 
         assert_eq!(text.insn(0), TRAP);
         assert!(!is_writable(text.addr));
         assert!(aliases.iter().all(|&alias| !is_writable(alias)));
 
         // SAFETY: The memory is the test's own.
-        assert_eq!(unsafe { crate::execmem_arch_set_rw(ptr, Text::SIZE) }, 0);
+        assert_eq!(unsafe { crate::execmem_arch_set_rw(ptr, Cached::SIZE) }, 0);
         assert!(is_writable(text.addr));
         assert!(aliases.iter().all(|&alias| !is_writable(alias)));
 
         // SAFETY: The memory is the test's own.
-        assert_eq!(unsafe { crate::execmem_arch_set_rox(ptr, Text::SIZE) }, 0);
+        assert_eq!(unsafe { crate::execmem_arch_set_rox(ptr, Cached::SIZE) }, 0);
         assert!(!is_writable(text.addr));
         assert!(aliases.iter().all(|&alias| !is_writable(alias)));
         Ok(())
@@ -689,16 +770,16 @@ mod live {
         if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
             return Ok(());
         }
-        let text = Text::new()?;
+        let text = Cached::new(MODULE_TEXT)?;
         let ptr = text.addr as *mut c_void;
 
         // SAFETY: The memory is the test's own.
-        assert_eq!(unsafe { crate::execmem_arch_set_rw(ptr, Text::SIZE) }, 0);
+        assert_eq!(unsafe { crate::execmem_arch_set_rw(ptr, Cached::SIZE) }, 0);
         // SAFETY: The memory is the test's own, and writable.
         unsafe { ptr.cast::<[u32; 3]>().write(CODE.map(u32::to_le)) };
-        crate::sync_icache(&(ptr.cast_const()..ptr.wrapping_byte_add(Text::SIZE).cast_const()));
+        crate::sync_icache(&(ptr.cast_const()..ptr.wrapping_byte_add(Cached::SIZE).cast_const()));
         // SAFETY: The memory is the test's own.
-        assert_eq!(unsafe { crate::execmem_arch_set_rox(ptr, Text::SIZE) }, 0);
+        assert_eq!(unsafe { crate::execmem_arch_set_rox(ptr, Cached::SIZE) }, 0);
 
         // SAFETY: The code follows the C calling convention, and is executable.
         let function: extern "C" fn() -> c_int = unsafe { core::mem::transmute(ptr) };
@@ -714,12 +795,12 @@ mod live {
         }
 
         // The first allocation keeps the block in the cache while the second is freed.
-        let keep = Text::new()?;
-        let text = Text::new()?;
+        let keep = Cached::new(MODULE_TEXT)?;
+        let text = Cached::new(MODULE_TEXT)?;
         let addr = text.addr;
 
         // SAFETY: The memory is the test's own.
-        let ret = unsafe { crate::execmem_arch_set_rw(addr as *mut c_void, Text::SIZE) };
+        let ret = unsafe { crate::execmem_arch_set_rw(addr as *mut c_void, Cached::SIZE) };
         assert_eq!(ret, 0);
         // SAFETY: The memory is the test's own, and writable.
         unsafe { (addr as *mut u32).write_volatile(0xd503201f) };

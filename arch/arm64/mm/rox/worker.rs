@@ -67,7 +67,7 @@ fn work(_: &mut ShapeLock) -> &mut Work {
 }
 
 /// Has leaves in `range` joined, which have changed, if they are of the linear map or of a block
-/// of the ROX cache.
+/// of a cache.
 pub(super) fn note_change(lock: &mut ShapeLock, range: &Range<usize>) {
     // SAFETY: Compares an address.
     if unsafe { bindings::rox_is_linear_map(range.start) } {
@@ -108,7 +108,7 @@ pub(super) fn begin(bbml3: Bbml3) -> bool {
 pub(super) fn step(bbml3: Bbml3) -> bool {
     // SAFETY: The locks keep joins by others and the removal of memory away.
     let mut tables = unsafe { KernelTables::new(JoinLock::lock(bbml3)) };
-    // A block of the cache has a leaf or a run for itself; what is around it is not ours.
+    // A block of a cache has a leaf or a run for itself; what is around it is not ours.
     if let Some(block) = blocks::take_changed(tables.right().shape()) {
         coalesce::coalesce(&mut tables, block.start, &block);
         return true;
