@@ -33,11 +33,14 @@ pub const SECTIONS: [(&str, Kind); 3] = [
 /// The function that calls a module's init function.
 pub const INITCALL: &str = "do_one_initcall";
 
-/// Functions of kworkers that free memory of modules later. A kernel need not have all.
-pub const DEFERRED: [&str; 7] = [
+/// Functions of kworkers that free memory of modules later, or join leaves. A kernel need not have
+/// all.
+pub const DEFERRED: [&str; 8] = [
     // kernel/module/main.c: init text and init data
     "do_free_init",
-    // mm/execmem.c: blocks of the ROX cache, and parts whose free failed at first
+    // arch/arm64/mm/mmu.c: joins leaves that were split
+    "rox_join_work_fn",
+    // mm/execmem.c: blocks of the caches, and parts whose free failed at first
     "execmem_cache_clean",
     "execmem_cache_free_slow",
     // mm/vmalloc.c: vfree() in atomic context, and unmapped areas, lazily
