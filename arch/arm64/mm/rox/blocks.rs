@@ -4,9 +4,9 @@
 //!
 //! A block that is mapped by a level 2 leaf has a table, as long as that leaf is not split. So
 //! making a part of it writable, or read-only again, which has to succeed when the part is freed,
-//! never asks the page allocator; and when the block is joined again, the table needs no grace period before it is
-//! parked: it is not written to until it maps the same pages again, so that whoever still reads
-//! it finds the right ones.
+//! never asks the page allocator; and when the block is joined again, the table needs no grace
+//! period before it is parked: it is not written to until it maps the same pages again, so that
+//! whoever still reads it finds the right ones.
 
 use core::{
     cell::UnsafeCell,

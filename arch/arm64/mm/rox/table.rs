@@ -229,8 +229,8 @@ impl Join for KernelTables<JoinLock> {
             return true;
         }
         // What is read-only, or shared by a realm, may have several owners, of whom each makes his
-        // part as it was when he frees it; that must not take memory for a split. A block of a cache
-        // has one.
+        // part as it was when he frees it; that must not take memory for a split. A block of a
+        // cache has one.
         // SAFETY: Reads a variable that does not change after boot.
         let shared = unsafe { bindings::prot_ns_shared } as u64;
         let is_default = leaf.is_writable() && leaf.descriptor().bits() & shared == 0;
