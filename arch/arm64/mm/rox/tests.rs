@@ -718,12 +718,13 @@ mod live {
         let text = Cached::new(MODULE_TEXT)?;
         let data = Cached::new(MODULE_RODATA)?;
 
-        // SAFETY: Looks addresses up.
-        let [of_text, of_data] = [text.addr, data.addr]
-            .map(|addr| unsafe { bindings::find_vm_area(addr as *const c_void) });
+        let area_of = |memory: &Cached| {
+            // SAFETY: Looks an address up.
+            unsafe { bindings::find_vm_area(memory.addr as *const c_void) }
+        };
 
         assert!(leaf_at(text.addr)?.is_executable() && !leaf_at(data.addr)?.is_executable());
-        assert_ne!(of_text, of_data);
+        assert_ne!(area_of(&text), area_of(&data));
         Ok(())
     }
 
