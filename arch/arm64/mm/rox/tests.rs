@@ -500,6 +500,10 @@ mod live {
         if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
             return Ok(());
         }
+        // Runs of pages are made by vmalloc only where it has the helpers of hugetlb.
+        if PAGE_SIZE != SZ_4K && !cfg!(CONFIG_HUGETLB_PAGE) {
+            return Ok(());
+        }
         let text = Cached::new(MODULE_TEXT)?;
         let block = text.addr & !(BLOCK_SIZE - 1);
         let mut whole = [0; LeafSize::ALL.len()];
