@@ -4,7 +4,16 @@
 
 set -eu
 
-TOP=$(cd "$(dirname "$0")/.." && while [ ! -e lab/env.sh ]; do cd ..; done && pwd -P)
+# say, die: what a step reports, with the script's name; an error says what failed, and the remedy.
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() {
+	say "error: $*"
+	exit 1
+}
+
+# cd would print where it went.
+unset CDPATH
+TOP=$(cd "$(dirname "$0")/.." && while [ ! -e lab/env.sh ] && [ "$PWD" != / ]; do cd ..; done && pwd -P)
 OUT=$TOP/out
 LAB=$TOP/lab
 CACHE=${ROX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/arm64-rox}
@@ -19,14 +28,12 @@ export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=commit.gpgsign GIT_CONFIG_VALUE_0=fal
 	GIT_CONFIG_KEY_1=core.hooksPath GIT_CONFIG_VALUE_1=/dev/null \
 	GIT_CONFIG_KEY_2=core.autocrlf GIT_CONFIG_VALUE_2=false
 
-say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
-
-# die STEP-MESSAGE: every error names the script, what failed and the remedy.
-die() {
-	printf '%s: error: %s\n' "${0##*/}" "$*" >&2
-	exit 1
-}
-
+case $TOP$CACHE in
+*[[:space:]]*) die "the checkout, $TOP, and the cache, $CACHE, must have paths without spaces: move the checkout, or set XDG_CACHE_HOME" ;;
+esac
+case $TOP/ in
+/src/* | /obj/*) die "/src and /obj are taken inside the toolchain root: move the checkout, $TOP, elsewhere" ;;
+esac
 case $TOOLCHAIN in
 root | host) ;;
 *) die "TOOLCHAIN=$TOOLCHAIN: it is root, the default, or host, for this machine's own tools" ;;
@@ -66,11 +73,21 @@ need() {
 	} || die "could not install the package $2: install it by hand and run this again"
 }
 
-# apt_mirror: the first mirror of Debian among apt's sources, or nothing.
+# apt_mirror: the first mirror of Debian among apt's sources that can be used anywhere, or nothing.
+# Cloud images keep theirs in a file of this machine.
 apt_mirror() {
 	# shellcheck disable=SC2016
 	apt-get indextargets --format '$(REPO_URI)' \
-		'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | head -n 1
+		'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null |
+		while read -r uri; do
+			case $uri in
+			http://* | https://*) echo "$uri" ;;
+			mirror+file:*)
+				uri=${uri#mirror+file:}
+				sed -n 's|^\(https\{0,1\}://[^[:space:]]*\).*|\1|p' "${uri%/}"
+				;;
+			esac
+		done | head -n 1
 }
 
 # debian_mirror: the mirror that this machine already uses; DEBIAN_MIRROR names another.
@@ -82,7 +99,7 @@ debian_mirror() {
 	mirror=$(apt_mirror)
 	# Without package lists apt does not know which of its sources are Debian's.
 	[ -n "$mirror" ] || {
-		as_root apt-get update -q >/dev/null 2>&1 || :
+		(as_root apt-get update -q) >/dev/null 2>&1 || :
 		mirror=$(apt_mirror)
 	}
 	[ -n "$mirror" ] || die "no Debian mirror is configured here: set DEBIAN_MIRROR=http://…/debian"
