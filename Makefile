@@ -6,7 +6,7 @@
 export SERIES KSRC TOOLCHAIN JOBS
 PAGES ?= 4k
 
-.PHONY: help run check pages soak tree export check-export kernel stock shell base-update clean
+.PHONY: help run check pages x86 soak tree export check-export kernel stock shell base-update clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -21,6 +21,9 @@ check: ## every test; ends with N passed, N failed
 
 pages: ## KUnit and modules on kernels with 16K and 64K pages
 	@lab/check 'pages-*'
+
+x86: ## modules, kprobes, ftrace and BPF on an x86-64 kernel with the series
+	@lab/check x86
 
 soak: ## everything that changes page tables at once, ten minutes on each kernel
 	@SOAK=600 lab/check 'soak*'

@@ -21,6 +21,8 @@ SERIES=${SERIES:-7.3}
 KSRC=${KSRC:-}
 TOOLCHAIN=${TOOLCHAIN:-root}
 JOBS=${JOBS:-$(nproc)}
+# For kmake and kconfig; ARCH itself may be set to what is not for here.
+export KERNEL_ARCH="${KERNEL_ARCH:-arm64}"
 
 # What a calling make, or the user's git, is set to is not for what runs here.
 unset MAKEFLAGS MFLAGS MAKELEVEL GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
