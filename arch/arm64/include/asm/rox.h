@@ -254,7 +254,8 @@ int rox_change_linear_map(unsigned long start, unsigned long size,
  * @pages:	pages that the caller owns
  * @nr:		number of pages
  *
- * Needs no memory. The caller invalidates TLBs. May sleep.
+ * For pages that vmalloc has just unmapped. If one has to change, TLBs forget
+ * that mapping first. Needs no memory. May sleep.
  *
  * Return: 0; -EINVAL if a page is part of a leaf that is not all the caller's,
  * and would have to change; -EOPNOTSUPP unless rox_supported()

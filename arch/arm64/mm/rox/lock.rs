@@ -18,7 +18,7 @@
 //!
 //! All who can sleep: `set_memory_*()`, `set_direct_map_*()`, `vfree()` of memory whose
 //! permissions it resets, the caches, secretmem, realms (`set_memory_encrypted()` and
-//! `_decrypted()`), kexec (crash kernel memory, and its copy of the linear map), KFENCE when it
+//! `_decrypted()`), kexec for its copy of the linear map, KFENCE when it
 //! makes pages of its pool, late, the worker that joins leaves, and those who count leaves or
 //! parked tables. Taking it asserts that the caller can sleep.
 //!
@@ -45,7 +45,7 @@
 //! Who joins leaves takes tables out of use. [`JoinLock`] keeps those out who walk through tables
 //! of memory that is not theirs, and for long: ptdump, by `init_mm`'s mmap lock, and memory
 //! hotplug. kexec, which copies the linear map, takes `pgtable_split_lock`; resume from hibernation
-//! copies it when the worker is frozen. The rest reads one address:
+//! copies it on the only CPU, with interrupts off. The rest reads one address:
 //!
 //! - `kernel_page_present()` is an RCU reader, perf has interrupts off: tables of the linear map
 //!   are freed after a grace period.

@@ -211,11 +211,12 @@ pub(crate) unsafe fn set_linear_map(bbml3: Bbml3, range: Range<usize>, to: Chang
     Ok(())
 }
 
-/// Makes the linear aliases of an area's pages valid and writable, and leaves the invalidation of
-/// TLBs to the caller.
+/// Makes the linear aliases of an area's pages valid and writable, when vmalloc has removed the
+/// area's mapping from the page tables.
 ///
 /// Only leaves that are not so change. Who made them different has split them off, so that
-/// nothing here needs memory.
+/// nothing here needs memory. If one has to change, TLBs forget the mapping first, which may have
+/// been executable.
 ///
 /// Context: may sleep.
 ///
@@ -228,16 +229,21 @@ pub(crate) unsafe fn set_linear_map(bbml3: Bbml3, range: Range<usize>, to: Chang
 /// The caller owns the pages.
 pub(crate) unsafe fn reset_linear_map(
     bbml3: Bbml3,
-    runs: impl Iterator<Item = Range<usize>>,
+    runs: impl Iterator<Item = Range<usize>> + Clone,
 ) -> Result {
+    let parts = runs.map(|run| (run, linear_map_default()));
     // SAFETY: By the safety requirements of this function.
-    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
+    let tables = || unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
-    for run in runs {
-        apply(&mut tables, &run, linear_map_default())?;
+    let needs = check(&mut tables(), parts.clone())?;
+    match needs {
+        Needs::Nothing => Ok(()),
+        Needs::Split => Err(EINVAL),
+        Needs::Change => {
+            area::unmap_stale();
+            change(&mut tables(), parts)
+        }
     }
-    tables.sync();
-    Ok(())
 }
 
 /// Changes the permission of `mapping`, memory in a cache, and leaves the linear alias alone: it
