@@ -235,6 +235,7 @@ pub(crate) unsafe fn reset_linear_map(
     // SAFETY: By the safety requirements of this function.
     let tables = || unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
+    // The lock is not held while TLBs forget the mapping: that takes locks of vmalloc, and sleeps.
     let needs = check(&mut tables(), parts.clone())?;
     match needs {
         Needs::Nothing => Ok(()),
