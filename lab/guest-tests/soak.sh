@@ -91,7 +91,7 @@ save_tables boot
 end=$(($(now) + seconds))
 jobs=
 repeat 'modules' come_and_go ext4 loop camellia_generic & jobs="$jobs $!"
-repeat 'more modules' come_and_go squashfs twofish_generic fuse & jobs="$jobs $!"
+repeat 'more modules' come_and_go serpent_generic twofish_generic fuse & jobs="$jobs $!"
 repeat "stress-ng's module, 20" stress_ng & jobs="$jobs $!"
 repeat 'secret memory, 10' churn secretmem & jobs="$jobs $!"
 repeat 'BPF programs, 10' churn bpf & jobs="$jobs $!"

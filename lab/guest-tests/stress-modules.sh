@@ -34,7 +34,7 @@ walk() {
 
 jobs=
 churn ext4 loop camellia_generic & jobs="$jobs $!"
-churn squashfs twofish_generic fuse & jobs="$jobs $!"
+churn serpent_generic twofish_generic fuse & jobs="$jobs $!"
 walk & jobs="$jobs $!"
 # modinfo of busybox does not say by its status that a module is missing.
 if find "/lib/modules/$(uname -r)" -name test_module.ko | grep -q .; then
