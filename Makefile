@@ -6,18 +6,21 @@
 export SERIES KSRC TOOLCHAIN JOBS
 PAGES ?= 4k
 
-.PHONY: help run check pages x86 soak tree export check-export kernel stock shell base-update clean
+.PHONY: help run check each-patch pages x86 soak tree export check-export kernel stock shell base-update clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
-	@echo 'Variables: PAGES=4k|16k|64k DEBUG=1 SERIES=7.3|7.2 KSRC=DIR TOOLCHAIN=host JOBS=N'
+	@echo 'Variables: PAGES=4k|16k|64k DEBUG=1 EXTRA=each-patch SERIES=7.3|7.2 KSRC=DIR TOOLCHAIN=host JOBS=N'
 
 run: ## build the kernel, load real modules on the bbml3 and the plain CPU, print the table
 	@lab/kernel
 	@lab/measure
 
 check: ## every test; ends with N passed, N failed
-	@lab/check
+	@lab/check '*' $(EXTRA)
+
+each-patch: ## build the kernel after each patch of the series, and run clippy
+	@lab/check each-patch
 
 pages: ## KUnit and modules on kernels with 16K and 64K pages
 	@lab/check 'pages-*'

@@ -155,6 +155,22 @@ series_patches() {
 	find "$1" -name '[0-9]*.patch' ! -name '0000-*' | LC_ALL=C sort
 }
 
+# linked_tree FROM TO: another git tree at the commit of FROM. Its sources are links to those of
+# FROM, and so as old; git never writes into a file, but makes a new one.
+linked_tree() {
+	rm -rf "$2"
+	mkdir -p "$(dirname "$2")"
+	cp -al "$1" "$2" || return 1
+	for entry in "$1"/.git/*; do
+		[ "${entry##*/}" != objects ] || continue
+		rm -rf "$2/.git/${entry##*/}"
+		cp -a "$entry" "$2/.git/" || return 1
+	done
+	# To link a file changes its ctime.
+	git -C "$2" config core.checkStat minimal
+	git -C "$2" checkout -q --detach
+}
+
 # series_digest: what tells one state of patches/ from another.
 series_digest() {
 	cat "$TOP"/patches/[0-9]*.patch | sha256sum
