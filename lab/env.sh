@@ -36,6 +36,10 @@ esac
 case $TOP/ in
 /src/* | /obj/*) die "/src and /obj are taken inside the toolchain root: move the checkout, $TOP, elsewhere" ;;
 esac
+for dir in "$OUT" "$CACHE"; do
+	[ ! -e "$dir" ] || [ -w "$dir" ] ||
+		die "$dir is another user's (was make run with sudo once?): run this as that user, or 'sudo chown -R $(id -un) $dir' and this again"
+done
 case $TOOLCHAIN in
 root | host) ;;
 *) die "TOOLCHAIN=$TOOLCHAIN: it is root, the default, or host, for this machine's own tools" ;;
