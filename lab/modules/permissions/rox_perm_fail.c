@@ -535,6 +535,87 @@ static void fail_execmem(const char *name, size_t size, struct page **page)
 	report("execmem_free", name, failures, 0, 0, 0);
 }
 
+#define MANY_PAGES	64
+#define USED_INSN	0xd503201fU	/* NOP */
+
+static u32 *alloc_page_of_text(void)
+{
+	u32 *text = alloc_rw(EXECMEM_MODULE_TEXT, PAGE_SIZE);
+
+	if (text) {
+		*text = USED_INSN;
+		if (restore_rox(text, PAGE_SIZE))
+			problem("execmem_restore_rox, a page: fails by itself");
+	}
+	return text;
+}
+
+/* Whether a page of text in use is as it was. */
+static bool text_is_kept(const u32 *text)
+{
+	u32 instruction;
+
+	return text_is(text, PAGE_SIZE, false) &&
+	       !copy_from_kernel_nofault(&instruction, text, sizeof(instruction)) &&
+	       instruction == USED_INSN;
+}
+
+/*
+ * Pages of text that are in use and free in turn, after the first @shift of them: every second of
+ * those in use is freed, with allocation number @n of that failing. The others stay as they are.
+ * Returns how many allocations failed.
+ */
+static unsigned int fail_free_scattered(unsigned int shift, unsigned int n, struct page **page)
+{
+	u32 *text[MANY_PAGES];
+	unsigned int failures = 0;
+
+	/* The first of them may be in gaps between other text, the last are in a row. */
+	for (unsigned int i = 0; i < MANY_PAGES; i++) {
+		text[i] = alloc_page_of_text();
+		if (!text[i]) {
+			problem("execmem_alloc_rw, a page: fails by itself");
+			return 0;
+		}
+	}
+	if ((unsigned long)text[MANY_PAGES - 1] != (unsigned long)text[MANY_PAGES / 2] +
+	    (MANY_PAGES / 2 - 1) * PAGE_SIZE)
+		problem("pages of text are not in a row");
+	for (unsigned int i = shift + 1; i < MANY_PAGES; i += 2)
+		free_text(text[i]);
+	for (unsigned int i = shift + 2; i < MANY_PAGES; i += 4) {
+		if (free_and_wait(text[i], PAGE_SIZE, n, page)) {
+			failures++;
+			/* A worker tries it again. */
+			msleep(100);
+		}
+		for (unsigned int j = shift; j < MANY_PAGES; j += 4)
+			if (!text_is_kept(text[j]))
+				problem("text at %p is in use, and has changed with what was freed at %p",
+					text[j], text[i]);
+	}
+	for (unsigned int i = shift; i < MANY_PAGES; i += 4)
+		free_text(text[i]);
+	for (unsigned int i = 0; i < shift; i++)
+		free_text(text[i]);
+	return failures;
+}
+
+/* Which of them take memory depends on where the nodes of the cache's trees begin. */
+static void fail_free_pages(struct page **page)
+{
+	unsigned int failures = 0, failed, n;
+
+	for (unsigned int shift = 0; shift < 8; shift++) {
+		n = 0;
+		do {
+			failed = fail_free_scattered(shift, ++n, page);
+			failures += failed;
+		} while (failed && n < 20);
+	}
+	report("execmem_free", "pages between free ones", failures, 0, 1, 0);
+}
+
 static int arm(struct kretprobe_instance *instance, struct pt_regs *regs)
 {
 	unsigned int n = xchg(&nth, 0);
@@ -609,6 +690,9 @@ static int __init fail_everything(struct area *area)
 		fail_execmem("a block", SZ_2M, area->page);
 		fail_execmem("three pages", 3 * PAGE_SIZE, area->page);
 		fail_execmem("two blocks less a page", 2 * SZ_2M - PAGE_SIZE, area->page);
+		/* A tree asks again where one allocation fails. */
+		if (later)
+			fail_free_pages(area->page);
 	}
 	return ret;
 }
