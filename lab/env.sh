@@ -170,8 +170,6 @@ linked_tree() {
 		rm -rf "$2/.git/${entry##*/}"
 		cp -a "$entry" "$2/.git/" || return 1
 	done
-	# To link a file changes its ctime.
-	git -C "$2" config core.checkStat minimal
 	git -C "$2" checkout -q --detach
 }
 
