@@ -75,7 +75,10 @@ meminfo() {
 }
 
 [ -x /lab/lab-programs/churn ] || fail 'no lab-programs/churn: was it built, and given with --add?'
-echo 'vm_*' >$tracing/set_ftrace_filter && echo ':mod:loop' >>$tracing/set_ftrace_filter ||
+# The debug kernel has no block layer.
+file_systems='ext4 overlay'
+modprobe -n -a $file_systems 2>/dev/null || file_systems=fuse
+echo 'vm_*' >$tracing/set_ftrace_filter && echo ':mod:camellia_generic' >>$tracing/set_ftrace_filter ||
 	fail 'the function tracer takes no filter'
 # Each kind once, so that what stays for good is there.
 for kind in secretmem bpf kexec perf; do
@@ -90,8 +93,9 @@ save_tables boot
 
 end=$(($(now) + seconds))
 jobs=
-repeat 'modules' come_and_go ext4 loop camellia_generic & jobs="$jobs $!"
-repeat 'more modules' come_and_go serpent_generic twofish_generic fuse & jobs="$jobs $!"
+# shellcheck disable=SC2086
+repeat 'modules' come_and_go $file_systems camellia_generic & jobs="$jobs $!"
+repeat 'more modules' come_and_go serpent_generic twofish_generic streebog_generic & jobs="$jobs $!"
 repeat "stress-ng's module, 20" stress_ng & jobs="$jobs $!"
 repeat 'secret memory, 10' churn secretmem & jobs="$jobs $!"
 repeat 'BPF programs, 10' churn bpf & jobs="$jobs $!"
