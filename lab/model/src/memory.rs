@@ -6,7 +6,7 @@ use std::{marker::PhantomData, ops::Range};
 
 use crate::{
     coalesce::Join,
-    descriptor::{Descriptor, Leaf},
+    descriptor::{Descriptor, Kind, Leaf},
     geometry::{Geometry, LeafSize, Level},
     walk::{self, Shape, Tables},
 };
@@ -221,6 +221,16 @@ impl<P: PageSize> Tables for Memory<P> {
             assert!(self.tables[next].base.is_none(), "a table is linked twice");
             self.tables[next].base = Some(start);
         }
+        let is_contiguous = |&entry: &u64| match Descriptor::from_bits(entry).kind(level) {
+            Kind::Leaf(leaf) => leaf.is_contiguous(),
+            _ => false,
+        };
+        let run = P::GEOMETRY.run(level);
+        let run = &self.tables[table].entries[index - index % run..][..run];
+        assert!(
+            is_contiguous(&run[0]) || !run.iter().any(is_contiguous),
+            "a leaf of a contiguous run whose first is none keeps ptep_get_lockless() waiting"
+        );
         self.writes.push(Write { start, size });
     }
 

@@ -53,6 +53,8 @@ void rox_lock_shape(void);
 
 /**
  * rox_unlock_shape - release what rox_lock_shape() took
+ *
+ * Called by the thread that took it.
  */
 void rox_unlock_shape(void);
 
@@ -72,12 +74,16 @@ void rox_prevent_dump(void);
 
 /**
  * rox_allow_dump - end what rox_prevent_dump() began
+ *
+ * Called by the thread that began it.
  */
 void rox_allow_dump(void);
 
 /**
  * rox_queue_joining - have rox_join_leaves() called by a worker
  * @delay_ms:	when, in milliseconds from now, unless it is queued already
+ *
+ * Does not sleep.
  */
 void rox_queue_joining(unsigned int delay_ms);
 
@@ -130,12 +136,16 @@ u64 *rox_alloc_table(bool last_level);
 /**
  * rox_free_table - free a table that no entry points to, and no walker can see
  * @table:	as returned by rox_alloc_table()
+ *
+ * Does not sleep.
  */
 void rox_free_table(u64 *table);
 
 /**
  * rox_free_table_later - free a table when no RCU reader sees it any more
  * @table:	as returned by rox_alloc_table(); no entry points to it
+ *
+ * Does not sleep.
  */
 void rox_free_table_later(u64 *table);
 
@@ -143,6 +153,8 @@ void rox_free_table_later(u64 *table);
  * rox_write_upper_entry - write an entry of a table of level 1 or 2
  * @entry:	the entry, which may be in swapper_pg_dir
  * @descriptor:	what to write
+ *
+ * Called with the lock of rox_lock_shape() held, or where rox_is_only_cpu().
  */
 void rox_write_upper_entry(u64 *entry, u64 descriptor);
 
@@ -211,6 +223,8 @@ void rox_count_event(bool level1, bool joined);
 /**
  * rox_execmem_setup - let ranges use the caches where they can be had
  * @info:	the ranges, which execmem has not seen yet
+ *
+ * Called once, at boot, by execmem_arch_setup().
  */
 void rox_execmem_setup(struct execmem_info *info);
 
@@ -326,6 +340,8 @@ void rox_stats_remove(unsigned long start, unsigned long size);
  * @index:	0 for pages; 1 for contiguous runs of them; 2 for blocks of level 2; 3
  *		for contiguous runs of those; 4 for blocks of level 1
  * @leaf_size:	where to store what one of them maps, in bytes
+ *
+ * Does not sleep, and does not wait for a change that has begun.
  *
  * Return: bytes
  */

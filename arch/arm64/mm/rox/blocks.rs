@@ -90,7 +90,8 @@ pub(super) fn take_table(lock: &mut ShapeLock, addr: usize) -> Option<Table> {
     find(lock, addr)?.table.take()
 }
 
-/// Parks `table`, which mapped the block at VA `start`. Returns it if that is no block.
+/// Parks `table`, which mapped the block at VA `start`. Returns a table that is not needed: this
+/// one if that is no block, or one that was parked before.
 pub(super) fn park(lock: &mut ShapeLock, start: usize, table: Table) -> Option<Table> {
     match find(lock, start) {
         Some(block) => block.table.replace(table),

@@ -12,7 +12,9 @@
 //! The leaves of the table are valid, have the same attributes, and map consecutive memory, as the
 //! block does. Whoever calls [`coalesce`] keeps all others from changing them, from before they are
 //! looked at until TLBs hold nothing of them. So whichever a CPU uses, it comes to the same
-//! address, with the same rights:
+//! address, with the same rights. (TLBs may also hold what a leaf of the linear map was before a
+//! change whose caller has not invalidated it yet. A CPU may use that until the caller has, or
+//! until step 3, as it may without the block.)
 //!
 //! 1. The block is written in one store. Before it is seen, a CPU uses the table; after that, the
 //!    block. With FEAT_BBML3 it may hold both in its TLBs and neither faults nor does anything but
@@ -193,6 +195,7 @@ fn join_run<T: Join>(tables: &mut T, first: T::Entry, level: Level, start: usize
         Some((leaf, 0)) if tables.may_join(leaf, &range) => {}
         _ => return false,
     }
+    // The first comes first: see `split_run()`.
     for index in 0..run as isize {
         let entry = tables.at(first, index);
         if let Kind::Leaf(leaf) = tables.read(entry).kind(level) {

@@ -48,6 +48,12 @@ pub(crate) fn enable(_: Bbml3, info: &mut bindings::execmem_info) {
     for part in EXECUTABLE {
         info.ranges[part as usize].flags |= bindings::execmem_range_flags_EXECMEM_ROX_CACHE;
     }
-    info.ranges[bindings::execmem_type_EXECMEM_MODULE_RODATA as usize].flags |=
-        bindings::execmem_range_flags_EXECMEM_RO_CACHE;
+
+    let rodata = &mut info.ranges[bindings::execmem_type_EXECMEM_MODULE_RODATA as usize];
+    rodata.flags |= bindings::execmem_range_flags_EXECMEM_RO_CACHE;
+    // What direct branches reach is for text. The fallback has that in it, and is near enough.
+    if rodata.fallback_start != 0 {
+        rodata.start = rodata.fallback_start;
+        rodata.end = rodata.fallback_end;
+    }
 }

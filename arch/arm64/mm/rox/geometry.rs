@@ -94,8 +94,8 @@ impl Geometry {
         addr / self.size(level) % self.entries()
     }
 
-    /// Returns whether an aligned range of `size` bytes is mapped by one leaf or contiguous run of
-    /// the last two levels.
+    /// Returns whether an aligned range of `size` bytes may be mapped by a page, a contiguous run
+    /// of pages, or a block of level 2.
     pub(crate) const fn is_leaf_size(&self, size: usize) -> bool {
         size == self.page() || size == self.run_size(Level::Pte) || size == self.size(Level::Pmd)
     }

@@ -5,11 +5,13 @@
 //! # The protocol
 //!
 //! One mutex, `pgtable_split_lock`, is held over the whole of a change: the look at the leaves, the
-//! split of those that the range cuts, the stores, and the invalidation of TLBs. So nobody who
-//! holds it ever sees a leaf change its size, and what one CPU reads from an entry and writes back
-//! is still what the entry holds. When the mutex is free, no contiguous run has leaves with
-//! different attributes, and TLBs hold nothing that the tables do not say, but for what callers of
-//! the `_noflush` functions have not invalidated yet.
+//! split of those that the range cuts, the stores, and the invalidation of TLBs. But who changes
+//! the linear map by `set_memory_valid()`, `set_memory_encrypted()`, `_decrypted()` or
+//! `set_direct_map_*()` invalidates TLBs afterwards; and `vfree()` looks at the leaves under an
+//! earlier hold: nobody joins those that have to change. So nobody who holds the mutex ever sees a
+//! leaf change its size, and what one CPU reads from an entry and writes back is still what the
+//! entry holds. When it is free, no contiguous run has leaves with different attributes, and TLBs
+//! hold nothing that the tables do not say, but for those changes of the linear map.
 //!
 //! A reader-writer lock would let changes of permissions run side by side. A mutex is enough: every
 //! such change took it before, for the split, and what is added is a walk through the range.
@@ -38,7 +40,8 @@
 //!   caller.
 //! - Memory hotplug changes the linear map of memory that is offline, which nobody owns.
 //! - Who reads without the lock reads each entry once, and an entry is a table or a leaf of the
-//!   right memory at any time.
+//!   right memory at any time. `ptep_get_lockless()` also reads the first leaf of a contiguous run,
+//!   until that is one too: it is, as long as any other is.
 //!
 //! # When tables go
 //!

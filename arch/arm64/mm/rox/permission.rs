@@ -2,9 +2,10 @@
 
 //! What a `set_memory_*()` call or a cache changes: which mapping, which runs, in which order.
 //!
-//! Every change has two parts, under one hold of the lock. The first looks at all leaves, and
-//! splits those that the range cuts; it may fail, and permissions are then as before. The second
-//! changes whole leaves, and ends with one invalidation of what TLBs hold of them.
+//! Every change has two parts, under one hold of the lock, but for [`reset_linear_map`]. The first
+//! looks at all leaves, and splits those that the range cuts; it may fail, and permissions are then
+//! as before. The second changes whole leaves, and ends with one invalidation of what TLBs hold of
+//! them, which [`set_linear_map`] leaves to its caller.
 //!
 //! Memory is read-only everywhere, for TLBs too, before it becomes executable: the linear alias
 //! changes before the mapping does. A block that leaves its cache goes the other way: it stops

@@ -21,8 +21,8 @@
 //! - `worker`: when leaves are joined. `pending`: where; pure.
 //! - `execmem`: ranges and block size.
 //!
-//! `unsafe` is where C is called, or a variable of it read, and where a lock guards what is shared;
-//! elsewhere it passes contracts on.
+//! `unsafe` is where C is called or memory of C is used, where live tables are read and written,
+//! and where a lock guards what is shared; elsewhere it passes contracts on.
 //!
 //! C header: [`arch/arm64/include/asm/rox.h`](srctree/arch/arm64/include/asm/rox.h)
 

@@ -104,8 +104,8 @@ impl<R: MayChange> KernelTables<R> {
     ///
     /// # Safety
     ///
-    /// Its entries are for walks through the tables, which pass on what they have read; and those
-    /// are asked for memory alone for which the invariants of [`Entry`] hold.
+    /// Entries come from walks through these tables alone, and walks are for memory for which the
+    /// invariants of [`Entry`] hold.
     pub(crate) unsafe fn new(right: R) -> Self {
         Self { right }
     }
@@ -137,10 +137,10 @@ impl<R: MayChange> KernelTables<R> {
 ///
 /// # Invariants
 ///
-/// The table is not freed as long as the entry can be asked for: it maps memory of the caller; or,
-/// for `stats` and `coalesce`, any of the linear map, while [`ShapeLock`] keeps joins away and
-/// [`JoinLock`], or that it is early in boot, or the call of memory hotplug itself, the removal of
-/// memory.
+/// The table is not freed as long as the entry can be asked for. Either it maps memory of the
+/// caller. Or, for `stats` and `coalesce`, it maps any part of the linear map: [`ShapeLock`] keeps
+/// joins by others away, and memory is not removed, because of [`JoinLock`], because it is early in
+/// boot, or because this is the call of memory hotplug.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry(*mut u64);
 

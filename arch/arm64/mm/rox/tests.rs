@@ -23,16 +23,34 @@ use super::{
     walk, //
 };
 
-/// Returns whether a store to the word at `addr` succeeds. It stores what is there.
-fn is_writable(addr: usize) -> bool {
-    let addr = addr as *mut c_void;
+/// Returns the word at `addr`, if that can be read.
+fn load(addr: usize) -> Option<u32> {
     let mut word = 0u32;
     let buffer = (&raw mut word).cast::<c_void>();
+    let addr = addr as *const c_void;
 
     // SAFETY: The buffer has the size given; an invalid address gives an error.
-    let read = unsafe { bindings::copy_from_kernel_nofault(buffer, addr, size_of::<u32>()) };
-    // SAFETY: As above, and what is stored was there before.
-    read == 0 && unsafe { bindings::copy_to_kernel_nofault(addr, buffer, size_of::<u32>()) } == 0
+    let ret = unsafe { bindings::copy_from_kernel_nofault(buffer, addr, size_of::<u32>()) };
+    (ret == 0).then_some(word)
+}
+
+/// Returns whether `word`, which is there already, can be stored at `addr`.
+fn can_store(addr: usize, word: u32) -> bool {
+    let buffer = (&raw const word).cast::<c_void>();
+    let addr = addr as *mut c_void;
+
+    // SAFETY: An invalid address gives an error, and nothing changes otherwise.
+    unsafe { bindings::copy_to_kernel_nofault(addr, buffer, size_of::<u32>()) == 0 }
+}
+
+/// Returns whether the word at `addr` can be read and written.
+fn is_writable(addr: usize) -> bool {
+    load(addr).is_some_and(|word| can_store(addr, word))
+}
+
+/// Returns whether the word at `addr` can be read, but not written.
+fn is_read_only(addr: usize) -> bool {
+    load(addr).is_some_and(|word| !can_store(addr, word))
 }
 
 /// Returns the linear alias of each page of `size` bytes of a vmalloc area at `addr`.
@@ -403,10 +421,12 @@ mod live {
         let ret = unsafe { bindings::set_memory_ro(memory.page(first), count as c_int) };
         assert_eq!(ret, 0);
         for (index, &alias) in aliases.iter().enumerate() {
-            assert_eq!(is_writable(memory.page(index)), !has_changed(index));
-            if alias_follows {
-                assert_eq!(is_writable(alias), !has_changed(index));
-            }
+            let is_as_asked = match has_changed(index) {
+                true => is_read_only,
+                false => is_writable,
+            };
+            assert!(is_as_asked(memory.page(index)));
+            assert!(!alias_follows || is_as_asked(alias));
         }
 
         // SAFETY: As above.
@@ -595,7 +615,7 @@ mod live {
         // SAFETY: As above.
         assert_eq!(unsafe { crate::execmem_arch_populate(vm) }, 0);
         for (index, &alias) in aliases.iter().enumerate() {
-            assert!(!is_writable(memory.page(index)) && !is_writable(alias));
+            assert!(is_read_only(memory.page(index)) && is_read_only(alias));
         }
 
         // SAFETY: As above, and nobody uses it.
@@ -641,9 +661,9 @@ mod live {
             Ok(Self { addr: ptr as usize })
         }
 
-        fn insn(&self, index: usize) -> u32 {
-            // SAFETY: The memory is the test's own, and readable.
-            unsafe { (self.addr as *const u32).add(index).read_volatile() }
+        /// Returns the address of each instruction.
+        fn insns(&self) -> impl Iterator<Item = usize> + Clone {
+            (self.addr..self.addr + Self::SIZE).step_by(size_of::<u32>())
         }
     }
 
@@ -677,18 +697,18 @@ mod live {
             assert!(is_writable(data.addr));
             return Ok(());
         }
-        assert!(!is_writable(data.addr) && !leaf_at(data.addr)?.is_executable());
-        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+        assert!(is_read_only(data.addr) && !leaf_at(data.addr)?.is_executable());
+        assert!(aliases.iter().all(|&alias| is_read_only(alias)));
 
         // SAFETY: The memory is the test's own.
         assert_eq!(unsafe { crate::execmem_arch_set_rw(ptr, Cached::SIZE) }, 0);
         assert!(is_writable(data.addr) && !leaf_at(data.addr)?.is_executable());
-        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+        assert!(aliases.iter().all(|&alias| is_read_only(alias)));
 
         // SAFETY: The memory is the test's own.
         assert_eq!(unsafe { crate::execmem_arch_set_ro(ptr, Cached::SIZE) }, 0);
-        assert!(!is_writable(data.addr) && !leaf_at(data.addr)?.is_executable());
-        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+        assert!(is_read_only(data.addr) && !leaf_at(data.addr)?.is_executable());
+        assert!(aliases.iter().all(|&alias| is_read_only(alias)));
         Ok(())
     }
 
@@ -748,19 +768,19 @@ mod live {
         let ptr = text.addr as *mut c_void;
         let aliases = aliases(text.addr, Cached::SIZE)?;
 
-        assert_eq!(text.insn(0), TRAP);
-        assert!(!is_writable(text.addr));
-        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+        assert!(text.insns().all(|insn| load(insn) == Some(TRAP)));
+        assert!(is_read_only(text.addr));
+        assert!(aliases.iter().all(|&alias| is_read_only(alias)));
 
         // SAFETY: The memory is the test's own.
         assert_eq!(unsafe { crate::execmem_arch_set_rw(ptr, Cached::SIZE) }, 0);
         assert!(is_writable(text.addr));
-        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+        assert!(aliases.iter().all(|&alias| is_read_only(alias)));
 
         // SAFETY: The memory is the test's own.
         assert_eq!(unsafe { crate::execmem_arch_set_rox(ptr, Cached::SIZE) }, 0);
-        assert!(!is_writable(text.addr));
-        assert!(aliases.iter().all(|&alias| !is_writable(alias)));
+        assert!(is_read_only(text.addr));
+        assert!(aliases.iter().all(|&alias| is_read_only(alias)));
         Ok(())
     }
 
@@ -807,22 +827,15 @@ mod live {
         // SAFETY: The memory is the test's own.
         let ret = unsafe { crate::execmem_arch_set_rw(addr as *mut c_void, Cached::SIZE) };
         assert_eq!(ret, 0);
-        // SAFETY: The memory is the test's own, and writable.
-        unsafe { (addr as *mut u32).write_volatile(0xd503201f) };
+        let mut insns = text.insns();
+        for insn in insns.clone() {
+            // SAFETY: The memory is the test's own, and writable.
+            unsafe { (insn as *mut u32).write_volatile(0xd503201f) };
+        }
         drop(text);
 
-        let mut insn = 0u32;
-        // SAFETY: The buffer has the size given; an invalid address gives an error.
-        let ret = unsafe {
-            bindings::copy_from_kernel_nofault(
-                (&raw mut insn).cast(),
-                addr as *const c_void,
-                size_of::<u32>(),
-            )
-        };
-        assert_eq!(ret, 0);
-        assert_eq!(insn, TRAP);
-        assert!(!is_writable(addr));
+        assert!(insns.all(|insn| load(insn) == Some(TRAP)));
+        assert!(is_read_only(addr));
         drop(keep);
         Ok(())
     }

@@ -298,9 +298,11 @@ fn split_at<T: Shape>(
     }
 }
 
-/// Makes single leaves of the contiguous run that begins at `first`.
+/// Makes single leaves of the contiguous run that begins at `first`: of the first at last, because
+/// `ptep_get_lockless()` reads a leaf of a run until the first is like it. Perf does so for text
+/// that it has interrupted, which may have interrupted this.
 fn split_run<T: Shape>(tables: &mut T, first: T::Entry, level: Level) {
-    for offset in 0..T::GEOMETRY.run(level) as isize {
+    for offset in (0..T::GEOMETRY.run(level) as isize).rev() {
         let entry = tables.at(first, offset);
         if let Kind::Leaf(leaf) = tables.read(entry).kind(level) {
             tables.write(entry, level, leaf.alone().descriptor());
