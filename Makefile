@@ -16,7 +16,7 @@ run: ## build the kernel, load real modules on the bbml3 and the plain CPU, prin
 	@lab/kernel
 	@lab/measure
 
-check: ## every test; ends with N passed, N failed
+check: ## every test but each-patch, pages and x86; ends with N passed, N failed
 	@lab/check '*' $(EXTRA)
 
 each-patch: ## build the kernel after each patch of the series, and run clippy

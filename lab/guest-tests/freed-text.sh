@@ -50,7 +50,7 @@ jump_to_freed() {
 insmod $dir/rox_freed_text.ko || fail "cannot load $dir/rox_freed_text.ko: was it built, and given with --add?"
 jump_to_freed 'text freed once'
 # Something else in the freed range, and then the victim where some text was before.
-modprobe serpent_generic && rmmod serpent_generic
+modprobe serpent_generic && rmmod serpent_generic || fail 'modprobe, see above'
 seen=" $address " tries=0 reused=
 while [ $tries -lt 8 ]; do
 	jump_to_freed 'text freed again'

@@ -93,6 +93,7 @@ static struct vm_struct *(*find_area)(const void *addr);
 static int (*set_direct_map_invalid)(struct page *page);
 static int (*set_direct_map_default)(struct page *page);
 static void *(*alloc_rw)(enum execmem_type type, size_t size);
+static int (*set_rw)(void *ptr, size_t size);
 static int (*restore_rox)(void *ptr, size_t size);
 static void (*free_text)(void *ptr);
 static bool (*is_rox)(enum execmem_type type);
@@ -426,7 +427,8 @@ static bool text_is(const void *text, size_t size, bool writable)
 		if (!mapping.size || !(alias.attributes & PTE_RDONLY) ||
 		    !(alias.attributes & PTE_VALID) ||
 		    !(mapping.attributes & PTE_RDONLY) != writable ||
-		    !!(mapping.attributes & PTE_PXN) != writable)
+		    !!(mapping.attributes & PTE_PXN) != writable ||
+		    (mapping.attributes & PTE_GP) != (writable ? 0 : PTE_MAYBE_GP))
 			return false;
 	}
 	return true;
@@ -533,6 +535,36 @@ static void fail_execmem(const char *name, size_t size, struct page **page)
 		}
 	} while (free_and_wait(text, size, failures + 1, page) && failures++ < 1000);
 	report("execmem_free", name, failures, 0, 0, 0);
+}
+
+/*
+ * A block of the cache that is one again has a table put aside: pages of it become writable, and
+ * read-only again, without an allocation.
+ */
+static void change_without_memory(struct page **page)
+{
+	const size_t size = 3 * PAGE_SIZE;
+	void *text = alloc_rw(EXECMEM_MODULE_TEXT, size);
+	int ret;
+
+	if (!text || restore_rox(text, size)) {
+		problem("execmem_alloc_rw, three pages: fails by itself");
+		return;
+	}
+	for (int tries = 0; tries < 200 && leaf_at((unsigned long)text).size < SZ_2M; tries++)
+		msleep(20);
+	if (leaf_at((unsigned long)text).size < SZ_2M)
+		problem("the block of text at %p is not joined again", text);
+
+	fail_nth(1);
+	ret = set_rw(text, size);
+	if (has_failed() || ret || !text_is(text, size, true))
+		problem("execmem_arch_set_rw, pages of a block: takes memory, or fails: %d", ret);
+	fail_nth(1);
+	ret = restore_rox(text, size);
+	if (has_failed() || ret || !text_is(text, size, false))
+		problem("execmem_restore_rox, pages of a block: takes memory, or fails: %d", ret);
+	free_and_wait(text, size, 0, page);
 }
 
 #define MANY_PAGES	64
@@ -662,12 +694,13 @@ static int __init find_functions(void)
 	set_direct_map_invalid = lookup("set_direct_map_invalid_noflush");
 	set_direct_map_default = lookup("set_direct_map_default_noflush");
 	alloc_rw = lookup("execmem_alloc_rw");
+	set_rw = lookup("execmem_arch_set_rw");
 	restore_rox = lookup("execmem_restore_rox");
 	free_text = lookup("execmem_free");
 	is_rox = lookup("execmem_is_rox");
 	rodata_full = lookup("rodata_full");
 	if (!find_area || !set_direct_map_invalid || !set_direct_map_default || !alloc_rw ||
-	    !restore_rox || !free_text || !is_rox || !rodata_full)
+	    !set_rw || !restore_rox || !free_text || !is_rox || !rodata_full)
 		return -ENOENT;
 	alias_protected = *rodata_full;
 	return 0;
@@ -690,6 +723,7 @@ static int __init fail_everything(struct area *area)
 		fail_execmem("a block", SZ_2M, area->page);
 		fail_execmem("three pages", 3 * PAGE_SIZE, area->page);
 		fail_execmem("two blocks less a page", 2 * SZ_2M - PAGE_SIZE, area->page);
+		change_without_memory(area->page);
 		/* A tree asks again where one allocation fails. */
 		if (later)
 			fail_free_pages(area->page);
