@@ -1,0 +1,49 @@
+#!/bin/sh
+# Load and unload modules in two shells at a time, with stress-ng's module stressor beside
+# them, while a third shell walks the kernel page tables.
+#
+# usage: stress-modules.sh [SECONDS]
+. /lab/guest-lib.sh
+
+seconds=${1:-30}
+end=$(($(now) + seconds))
+
+before() {
+	[ "$(now)" -lt "$end" ]
+}
+
+# churn MODULE...: no two churns share a module, or one of them would find it in use.
+churn() {
+	rounds=0
+	while before; do
+		modprobe -a "$@" || return 1
+		rmmod "$@" || return 1
+		rounds=$((rounds + 1))
+	done
+	echo "# $rounds rounds of $*"
+}
+
+walk() {
+	rounds=0
+	while before; do
+		[ "$(cat /sys/kernel/debug/check_wx_pages)" = SUCCESS ] || return 1
+		rounds=$((rounds + 1))
+	done
+	echo "# $rounds walks of the page tables"
+}
+
+jobs=
+churn fuse camellia_generic & jobs="$jobs $!"
+churn serpent_generic twofish_generic streebog_generic & jobs="$jobs $!"
+walk & jobs="$jobs $!"
+# modinfo of busybox does not say by its status that a module is missing.
+if find "/lib/modules/$(uname -r)" -name test_module.ko | grep -q .; then
+	stress-ng --quiet --module 1 --module-name test_module --timeout "${seconds}s" & jobs="$jobs $!"
+else
+	echo '# no test_module (CONFIG_TEST_LKM): without stress-ng'
+fi
+# shellcheck disable=SC2086
+wait_for $jobs
+# What the loops used is free, but what they pulled in is still there.
+unload_unused || fail 'rmmod, see above'
+pass "$seconds s of module loads and unloads"
