@@ -33,8 +33,7 @@ static int check(struct bpf_prog *prog, const char *when, const void *function, 
 	const u64 *target = text + prog->jited_len;
 	struct leaf leaf = leaf_at((unsigned long)target);
 
-	if (!leaf.size || leaf.attributes & (PTE_PXN | PTE_WRITE) ||
-	    !(leaf.attributes & PTE_RDONLY)) {
+	if (!leaf.size || leaf.attributes != attributes_with(leaf.attributes, true, true)) {
 		pr_err("%s: the text is not read-only and executable\n", when);
 		return -EIO;
 	}

@@ -426,9 +426,7 @@ static bool text_is(const void *text, size_t size, bool writable)
 		alias = leaf_at((unsigned long)phys_to_virt(mapping.phys));
 		if (!mapping.size || !(alias.attributes & PTE_RDONLY) ||
 		    !(alias.attributes & PTE_VALID) ||
-		    !(mapping.attributes & PTE_RDONLY) != writable ||
-		    !!(mapping.attributes & PTE_PXN) != writable ||
-		    (mapping.attributes & PTE_GP) != (writable ? 0 : PTE_MAYBE_GP))
+		    mapping.attributes != attributes_with(mapping.attributes, !writable, !writable))
 			return false;
 	}
 	return true;
