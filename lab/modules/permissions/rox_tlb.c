@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What TLBs may hold while permissions change. Kprobes look at the page tables whenever
+ * the kernel is about to make changes of them visible, or to invalidate TLBs; what was in
+ * the tables since the last invalidation of an address, a TLB may still hold. Loading the
+ * module changes permissions in all ways that there are, and fails with EAGAIN if
+ *
+ *   - no page was executable as long as it could be written by its linear alias, or by a
+ *     mapping that was unmapped lazily;
+ *   - in the end no TLB held more than the tables say.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/init.h>
+#include <linux/kprobes.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include "kernel_tables.h"
+
+#define READ	BIT(0)
+#define WRITE	BIT(1)
+#define EXECUTE	BIT(2)
+
+/* An address of a page, and what TLBs may permit there. */
+struct address {
+	unsigned long addr;
+	u8 cached;
+	bool invalidated;
+};
+
+static struct tracked {
+	struct page *page;
+	struct address mapping, alias;
+} *tracked;
+static unsigned int tracked_count;
+
+/* TLBs may hold another mapping of the pages, a writable one. */
+static bool stale;
+
+static const char *doing = "nothing";
+static unsigned int looks, invalidations, unmaps, problems;
+static struct task_struct *tester;
+
+static struct vm_struct *(*find_area)(const void *addr);
+static int (*populate)(struct vm_struct *vm);
+static int (*release)(struct vm_struct *vm);
+static int (*set_rw)(void *addr, size_t size);
+static int (*set_rox)(void *addr, size_t size);
+
+#define problem(fmt, ...)							\
+do {										\
+	if (!problems++)							\
+		pr_err("%s: " fmt "\n", doing, ##__VA_ARGS__);			\
+} while (0)
+
+/* What the tables permit at @addr, if they map @page there. */
+static u8 permitted(unsigned long addr, struct page *page)
+{
+	struct leaf leaf = leaf_at(addr);
+	u8 permissions = READ;
+
+	if (!leaf.size || !(leaf.attributes & PTE_VALID) || leaf.phys != page_to_phys(page))
+		return 0;
+	if (!(leaf.attributes & PTE_RDONLY) && !(leaf.tables & TABLE_RDONLY))
+		permissions |= WRITE;
+	if (!(leaf.attributes & PTE_PXN) && !(leaf.tables & TABLE_PXN))
+		permissions |= EXECUTE;
+	return permissions;
+}
+
+/* A TLB may read the tables at any time, and so now. */
+static void look(void)
+{
+	for (unsigned int i = 0; i < tracked_count; i++) {
+		struct tracked *t = &tracked[i];
+
+		t->mapping.cached |= permitted(t->mapping.addr, t->page);
+		t->alias.cached |= permitted(t->alias.addr, t->page);
+		if (!(t->mapping.cached & EXECUTE))
+			continue;
+		if (t->alias.cached & WRITE)
+			problem("page %u is executable, and its alias writable", i);
+		if (stale)
+			problem("page %u is executable, and writable where it was unmapped", i);
+	}
+	looks++;
+}
+
+static void invalidate(struct address *address, unsigned long start, unsigned long end)
+{
+	if (address->addr >= start && address->addr < end)
+		address->invalidated = true;
+}
+
+static void complete_invalidation(struct address *address, struct page *page)
+{
+	if (address->invalidated)
+		address->cached = permitted(address->addr, page);
+	address->invalidated = false;
+}
+
+static int before_sync(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (current == tester)
+		look();
+	return 0;
+}
+
+static int before_invalidation(struct kprobe *probe, struct pt_regs *regs)
+{
+	unsigned long start = regs->regs[0], end = regs->regs[1];
+
+	if (current != tester)
+		return 0;
+	look();
+	for (unsigned int i = 0; i < tracked_count; i++) {
+		invalidate(&tracked[i].mapping, start, end);
+		invalidate(&tracked[i].alias, start, end);
+	}
+	invalidations++;
+	return 0;
+}
+
+static int before_completion(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (current != tester)
+		return 0;
+	look();
+	for (unsigned int i = 0; i < tracked_count; i++) {
+		complete_invalidation(&tracked[i].mapping, tracked[i].page);
+		complete_invalidation(&tracked[i].alias, tracked[i].page);
+	}
+	return 0;
+}
+
+/* TLBs forget what is no longer mapped. */
+static int before_unmap(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (current != tester)
+		return 0;
+	look();
+	for (unsigned int i = 0; i < tracked_count; i++)
+		if (!permitted(tracked[i].mapping.addr, tracked[i].page))
+			tracked[i].mapping.cached = 0;
+	stale = false;
+	unmaps++;
+	return 0;
+}
+
+static struct kprobe probes[] = {
+	{ .symbol_name = "rox_sync_tables", .pre_handler = before_sync },
+	{ .symbol_name = "rox_invalidate_tlb", .pre_handler = before_invalidation },
+	{ .symbol_name = "rox_complete_invalidation", .pre_handler = before_completion },
+	{ .symbol_name = "vm_unmap_aliases", .pre_handler = before_unmap },
+};
+
+/* Begin to track the pages of @area; they outlive it. */
+static int track(void *area)
+{
+	struct vm_struct *vm = find_area(area);
+
+	tracked = kvcalloc(vm->nr_pages, sizeof(*tracked), GFP_KERNEL);
+	if (!tracked)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < vm->nr_pages; i++) {
+		tracked[i].page = vm->pages[i];
+		tracked[i].mapping.addr = (unsigned long)area + i * PAGE_SIZE;
+		tracked[i].alias.addr = alias_of(vm->pages[i]);
+		get_page(vm->pages[i]);
+	}
+	tracked_count = vm->nr_pages;
+	return 0;
+}
+
+static void untrack(void)
+{
+	for (unsigned int i = 0; i < tracked_count; i++)
+		put_page(tracked[i].page);
+	tracked_count = 0;
+	kvfree(tracked);
+	tracked = NULL;
+}
+
+/* Map what is tracked elsewhere too, and unmap it: TLBs hear of that later. */
+static int make_stale(void)
+{
+	struct page **pages = kvmalloc_array(tracked_count, sizeof(*pages), GFP_KERNEL);
+	void *addr = NULL;
+
+	if (pages) {
+		for (unsigned int i = 0; i < tracked_count; i++)
+			pages[i] = tracked[i].page;
+		addr = vmap(pages, tracked_count, VM_MAP, PAGE_KERNEL);
+	}
+	kvfree(pages);
+	if (!addr)
+		return -ENOMEM;
+	vunmap(addr);
+	stale = true;
+	return 0;
+}
+
+static void begin(const char *what)
+{
+	doing = what;
+	look();
+	tester = current;
+}
+
+/* All is done: TLBs hold what the tables say, and nothing more. */
+static int end(int ret)
+{
+	tester = NULL;
+	look();
+	for (unsigned int i = 0; i < tracked_count; i++) {
+		struct tracked *t = &tracked[i];
+		u8 mapping = permitted(t->mapping.addr, t->page);
+		u8 alias = permitted(t->alias.addr, t->page);
+
+		if (t->mapping.cached != mapping)
+			problem("page %u: a TLB may hold %x instead of %x", i,
+				t->mapping.cached, mapping);
+		if (t->alias.cached != alias)
+			problem("alias of page %u: a TLB may hold %x instead of %x", i,
+				t->alias.cached, alias);
+		if (mapping && !(mapping & WRITE) && (alias & WRITE || stale))
+			problem("page %u is read-only and can be written", i);
+	}
+	if (ret)
+		problem("returns %d", ret);
+	return problems ? -EIO : 0;
+}
+
+static int call(int which, unsigned int first, unsigned int count)
+{
+	begin(calls[which].name);
+	return end(calls[which].function(tracked[first].mapping.addr, count));
+}
+
+/* All changes that set_memory_*() make, of all of @area and of a part of it; then vfree(). */
+static int change_area(void *area)
+{
+	struct vm_struct *vm = find_area(area);
+	unsigned int count = vm->nr_pages;
+	int ret;
+
+	ret = track(area) ?:
+	      make_stale() ?:
+	      call(RO, 0, count) ?:
+	      call(X, 0, count) ?:
+	      call(NX, 1, count / 2) ?:
+	      call(RW, 1, count / 2) ?:
+	      call(ROX, 1, count / 2) ?:
+	      call(NX, 0, count) ?:
+	      call(RW, 0, count) ?:
+	      make_stale() ?:
+	      call(ROX, 0, count);
+	vm->flags |= VM_FLUSH_RESET_PERMS;
+	begin("vfree");
+	vfree(area);
+	ret = end(ret);
+	untrack();
+	return ret;
+}
+
+/* A block of a cache, from its first use to its last. */
+static int change_block(void *block)
+{
+	struct vm_struct *vm = find_area(block);
+	void *part = block + SZ_64K + PAGE_SIZE;
+	int ret;
+
+	if (!IS_ALIGNED((unsigned long)block, SZ_2M) ||
+	    leaf_at((unsigned long)block).size < PMD_SIZE) {
+		pr_err("there is no block of memory\n");
+		vfree(block);
+		return -ENOMEM;
+	}
+	ret = track(block) ?: make_stale();
+	if (!ret) {
+		begin("execmem_arch_populate");
+		ret = end(populate(vm));
+	}
+	if (!ret) {
+		begin("execmem_arch_set_rw");
+		ret = end(set_rw(part, SZ_16K));
+	}
+	if (!ret) {
+		begin("execmem_arch_set_rox");
+		ret = end(set_rox(part, SZ_16K));
+	}
+	begin("execmem_arch_release");
+	ret = end(release(vm)) ?: ret;
+	vfree(block);
+	untrack();
+	return ret;
+}
+
+/* An area of pages none of which is behind the one before it. */
+static void *alloc_reversed(unsigned int order)
+{
+	struct page *block = alloc_pages(GFP_KERNEL, order);
+	struct page **pages;
+	void *addr = NULL;
+
+	if (!block)
+		return NULL;
+	split_page(block, order);
+	/* vfree() frees it. */
+	pages = kvmalloc_array(1 << order, sizeof(*pages), GFP_KERNEL);
+	if (pages) {
+		for (unsigned int i = 0; i < 1 << order; i++)
+			pages[i] = block + (1 << order) - 1 - i;
+		addr = vmap(pages, 1 << order, VM_MAP | VM_MAP_PUT_PAGES, PAGE_KERNEL);
+	}
+	if (!addr) {
+		for (unsigned int i = 0; i < 1 << order; i++)
+			__free_page(block + i);
+		kvfree(pages);
+		return NULL;
+	}
+	/* As vmalloc() has it, which is what set_memory_*() want. */
+	find_area(addr)->flags |= VM_ALLOC;
+	return addr;
+}
+
+static int change_all(void)
+{
+	void *pages = alloc_reversed(5);
+	void *huge = vmalloc_huge(SZ_4M, GFP_KERNEL);
+	void *block = vmalloc_huge(SZ_2M, GFP_KERNEL);
+	int ret = -ENOMEM;
+
+	if (!pages || !huge || !block) {
+		vfree(pages);
+		vfree(huge);
+		vfree(block);
+		return -ENOMEM;
+	}
+	ret = change_area(pages);
+	ret = change_area(huge) ?: ret;
+	ret = change_block(block) ?: ret;
+	return ret;
+}
+
+static int __init rox_tlb_init(void)
+{
+	unsigned int registered;
+	int ret;
+
+	ret = find_kernel_tables() ?: find_calls();
+	if (ret)
+		return ret;
+	find_area = lookup("find_vm_area");
+	populate = lookup("execmem_arch_populate");
+	release = lookup("execmem_arch_release");
+	set_rw = lookup("execmem_arch_set_rw");
+	set_rox = lookup("execmem_arch_set_rox");
+	if (!find_area || !populate || !release || !set_rw || !set_rox)
+		return -ENOENT;
+
+	for (registered = 0; registered < ARRAY_SIZE(probes); registered++) {
+		ret = register_kprobe(&probes[registered]);
+		if (ret) {
+			pr_err("no kprobe at %s: %d\n", probes[registered].symbol_name, ret);
+			break;
+		}
+	}
+	if (!ret)
+		ret = change_all();
+	while (registered)
+		unregister_kprobe(&probes[--registered]);
+
+	pr_info("%u looks, %u ranges invalidated, %u times stale mappings, %u problems\n",
+		looks, invalidations, unmaps, problems);
+	/* A run that saw nothing proves nothing. */
+	if (!ret && (!invalidations || !unmaps))
+		ret = -ENODATA;
+	return ret ?: -EAGAIN;
+}
+
+module_init(rox_tlb_init);
+MODULE_DESCRIPTION("What TLBs may hold while permissions change");
+MODULE_LICENSE("GPL");
