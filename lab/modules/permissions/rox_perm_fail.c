@@ -131,6 +131,24 @@ static bool is_whole(struct page *page)
 	return leaf_at(alias_of(page)).size >= SZ_2M;
 }
 
+/* Size of the leaf, or of the contiguous run of leaves, that maps @addr. */
+static unsigned long size_at(unsigned long addr)
+{
+	struct leaf leaf = leaf_at(addr);
+
+	if (!leaf.contiguous)
+		return leaf.size;
+	return leaf.size * (leaf.size == PAGE_SIZE ? CONT_PTES : CONT_PMDS);
+}
+
+/* Whether @addr comes to be mapped by @size bytes: leaves are joined a little later. */
+static bool is_joined(unsigned long addr, unsigned long size)
+{
+	for (int tries = 0; tries < 200 && size_at(addr) < size; tries++)
+		msleep(20);
+	return size_at(addr) >= size;
+}
+
 static bool are_whole(struct page **page, unsigned int count)
 {
 	for (unsigned int i = 0; i < count; i++)
@@ -386,16 +404,18 @@ static int fail_vfree(struct area *area, const struct operation *operation, bool
 
 static int fail_direct_map(void)
 {
-	unsigned int failures = 0, errors = 0;
+	unsigned int failures = 0, errors = 0, splits = 0;
 	pteval_t invalid = (alias_attributes & ~PTE_PRESENT_VALID_KERNEL) | PTE_PRESENT_INVALID;
 	bool failed;
 
 	do {
 		struct page *block = alloc_block();
+		unsigned long size;
 		int ret;
 
 		if (!block)
 			return -ENOMEM;
+		size = size_at(alias_of(block));
 		fail_nth(failures + 1);
 		ret = set_direct_map_invalid(block + 1);
 		failed = has_failed();
@@ -405,6 +425,12 @@ static int fail_direct_map(void)
 			check_leaf("alias", "after set_direct_map_invalid_noflush",
 				   alias_of(block + i), block + i,
 				   ret || i != 1 ? alias_attributes : invalid);
+		/* What was split before memory was out is joined, though nothing changed. */
+		if (ret) {
+			splits += size_at(alias_of(block)) < size;
+			if (!is_joined(alias_of(block), size))
+				problem("what a call split that failed is not joined again");
+		}
 		if (set_direct_map_default(block + 1))
 			problem("set_direct_map_default_noflush fails");
 		for (unsigned int i = 0; i < BLOCK_PAGES; i++)
@@ -414,6 +440,7 @@ static int fail_direct_map(void)
 			failures++;
 	} while (failed && failures < 1000);
 	report("set_direct_map_invalid_noflush", "a page of a block", failures, errors, 1, 1);
+	pr_info("%u of them had split a contiguous run, which was joined again\n", splits);
 	return 0;
 }
 
@@ -549,9 +576,7 @@ static void change_without_memory(struct page **page)
 		problem("execmem_alloc_rw, three pages: fails by itself");
 		return;
 	}
-	for (int tries = 0; tries < 200 && leaf_at((unsigned long)text).size < SZ_2M; tries++)
-		msleep(20);
-	if (leaf_at((unsigned long)text).size < SZ_2M)
+	if (!is_joined((unsigned long)text, SZ_2M))
 		problem("the block of text at %p is not joined again", text);
 
 	fail_nth(1);
