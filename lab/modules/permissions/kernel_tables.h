@@ -130,10 +130,16 @@ static inline struct leaf leaf_at(unsigned long addr)
 	return leaf_of(pte_val(pte), PAGE_SIZE, pud_val(pud) | pmd_val(pmd), addr);
 }
 
+/* How many entries a contiguous run of leaves like @leaf has. */
+static inline unsigned int run_entries(const struct leaf *leaf)
+{
+	return leaf->size == PAGE_SIZE ? CONT_PTES : CONT_PMDS;
+}
+
 /* Whether @addr, which @leaf maps, is in a contiguous run that is one. */
 static inline bool run_is_whole(unsigned long addr, const struct leaf *leaf)
 {
-	unsigned int entries = leaf->size == PAGE_SIZE ? CONT_PTES : CONT_PMDS;
+	unsigned int entries = run_entries(leaf);
 	unsigned long size = leaf->size * entries;
 	unsigned long start = ALIGN_DOWN(addr, size);
 	phys_addr_t phys = ALIGN_DOWN(leaf->phys, size);

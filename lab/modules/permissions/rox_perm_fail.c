@@ -136,9 +136,7 @@ static unsigned long size_at(unsigned long addr)
 {
 	struct leaf leaf = leaf_at(addr);
 
-	if (!leaf.contiguous)
-		return leaf.size;
-	return leaf.size * (leaf.size == PAGE_SIZE ? CONT_PTES : CONT_PMDS);
+	return leaf.contiguous ? leaf.size * run_entries(&leaf) : leaf.size;
 }
 
 /* Whether @addr comes to be mapped by @size bytes: leaves are joined a little later. */

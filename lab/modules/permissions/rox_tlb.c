@@ -235,10 +235,17 @@ static int end(int ret)
 	return problems ? -EIO : 0;
 }
 
+/* Do @call, which is @what, and return 0 if it and all that was seen was as it should be. */
+#define watch(what, call)							\
+({										\
+	begin(what);								\
+	end(call);								\
+})
+
 static int call(int which, unsigned int first, unsigned int count)
 {
-	begin(calls[which].name);
-	return end(calls[which].function(tracked[first].mapping.addr, count));
+	return watch(calls[which].name,
+		     calls[which].function(tracked[first].mapping.addr, count));
 }
 
 /* All changes that set_memory_*() make, of all of @area and of a part of it; then vfree(). */
@@ -280,21 +287,12 @@ static int change_block(void *block)
 		vfree(block);
 		return -ENOMEM;
 	}
-	ret = track(block) ?: make_stale();
-	if (!ret) {
-		begin("execmem_arch_populate");
-		ret = end(populate(vm));
-	}
-	if (!ret) {
-		begin("execmem_arch_set_rw");
-		ret = end(set_rw(part, SZ_16K));
-	}
-	if (!ret) {
-		begin("execmem_arch_set_rox");
-		ret = end(set_rox(part, SZ_16K));
-	}
-	begin("execmem_arch_release");
-	ret = end(release(vm)) ?: ret;
+	ret = track(block) ?:
+	      make_stale() ?:
+	      watch("execmem_arch_populate", populate(vm)) ?:
+	      watch("execmem_arch_set_rw", set_rw(part, SZ_16K)) ?:
+	      watch("execmem_arch_set_rox", set_rox(part, SZ_16K));
+	ret = watch("execmem_arch_release", release(vm)) ?: ret;
 	vfree(block);
 	untrack();
 	return ret;
@@ -333,7 +331,7 @@ static int change_all(void)
 	void *pages = alloc_reversed(5);
 	void *huge = vmalloc_huge(SZ_4M, GFP_KERNEL);
 	void *block = vmalloc_huge(SZ_2M, GFP_KERNEL);
-	int ret = -ENOMEM;
+	int ret;
 
 	if (!pages || !huge || !block) {
 		vfree(pages);
