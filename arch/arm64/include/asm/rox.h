@@ -23,10 +23,12 @@ struct page;
 /*
  * Notes of splits in entries of kernel page tables, next to the software bits of
  * pgtable-prot.h: a leaf, or the block that a table replaces, was one of a
- * contiguous run; a table has the place of a block. See mm/rox/descriptor.rs.
+ * contiguous run; a table has the place of a block. And of changes: a table, or one
+ * below it, has leaves that may collapse. See mm/rox/descriptor.rs.
  */
 #define PTE_WAS_CONT		(_AT(pteval_t, 1) << 57)
 #define PMD_TABLE_WAS_BLOCK	(_AT(pmdval_t, 1) << 58)
+#define PMD_TABLE_PENDING	(_AT(pmdval_t, 1) << 56)
 
 static_assert(!(PTE_WAS_CONT & (PTE_WRITE | PTE_DIRTY | PTE_SPECIAL | PTE_UFFD)));
 
@@ -34,6 +36,9 @@ static_assert(!(PTE_WAS_CONT & (PTE_WRITE | PTE_DIRTY | PTE_SPECIAL | PTE_UFFD))
 
 /* Whether execmem_rox= lets memory come from the caches of mm/execmem.c. */
 extern bool execmem_rox;
+
+/* Whether direct_map_collapse= lets leaves that were split become larger again. */
+extern bool direct_map_collapse;
 
 /**
  * rox_supported - whether live kernel leaves may change size on this machine
@@ -66,14 +71,16 @@ void rox_unlock_shape(void);
 bool rox_is_only_cpu(void);
 
 /**
- * rox_prevent_dump - keep ptdump and memory hotplug out of kernel page tables
+ * rox_try_prevent_dump - keep ptdump out of kernel page tables, unless it is there
  *
- * May sleep. Taken before rox_lock_shape().
+ * Taken before rox_lock_shape().
+ *
+ * Return: whether it is kept out
  */
-void rox_prevent_dump(void);
+bool rox_try_prevent_dump(void);
 
 /**
- * rox_allow_dump - end what rox_prevent_dump() began
+ * rox_allow_dump - end what rox_try_prevent_dump() began
  *
  * Called by the thread that began it.
  */
@@ -174,6 +181,15 @@ bool rox_is_linear_map(unsigned long addr);
 void rox_sync_tables(void);
 
 /**
+ * rox_tlb_operations - how many operations rox_invalidate_tlb() takes
+ * @start:	first VA, page aligned
+ * @end:	VA behind the last one, page aligned
+ *
+ * Return: their number, or MAX_DVM_OPS where it is one for all addresses
+ */
+unsigned long rox_tlb_operations(unsigned long start, unsigned long end);
+
+/**
  * rox_invalidate_tlb - begin to remove leaves of a range from all TLBs
  * @start:	first VA, page aligned
  * @end:	VA behind the last one, page aligned
@@ -186,6 +202,13 @@ void rox_invalidate_tlb(unsigned long start, unsigned long end);
  * rox_complete_invalidation - wait until invalidated leaves are no longer used
  */
 void rox_complete_invalidation(void);
+
+/**
+ * rox_invalidate_local_tlb - remove everything from the TLB of this CPU
+ *
+ * Called where rox_is_only_cpu(), after rox_sync_tables(). Waits until all is done.
+ */
+void rox_invalidate_local_tlb(void);
 
 /**
  * rox_invalidate_walks - remove leaves and what leads to them from all TLBs
@@ -212,6 +235,13 @@ pteval_t rox_pte_gp(void);
 pteval_t rox_pte_valid(void);
 
 /**
+ * rox_needs_break - whether a leaf has to be invalid before it stops being executable
+ *
+ * Return: %true if a CPU has erratum 2645198
+ */
+bool rox_needs_break(void);
+
+/**
  * rox_count_event - count that a block of the linear map was split or joined
  * @level1:	whether it is a block of level 1, else one of level 2
  * @joined:	whether it was joined, else split
@@ -236,12 +266,14 @@ void rox_execmem_setup(struct execmem_info *info);
  * @clear_mask:	attribute bits to clear, before those are set
  *
  * Physically contiguous pages are changed together, and a leaf is split only
- * where the range cuts it, and if it has to change. May sleep.
+ * where the range cuts it, and if it has to change. The linear alias of memory in
+ * a cache stays as it is. May sleep, and takes the mutex of a cache for memory in
+ * one.
  *
- * Return: 0; -EINVAL if the range is not part of one area of pages, is not all
- * mapped, or memory would become writable and executable; -ENOMEM if there is no
- * memory to split a leaf; -EOPNOTSUPP unless rox_supported(). On errors
- * permissions are as before.
+ * Return: 0; -EINVAL if the range is not part of one area of pages, or, in a cache,
+ * of one allocation, is not all mapped, or memory would become writable and
+ * executable; -ENOMEM if there is no memory to split a leaf; -EOPNOTSUPP unless
+ * rox_supported(). On errors permissions are as before.
  */
 int rox_change_memory(unsigned long addr, int numpages,
 		      pgprot_t set_mask, pgprot_t clear_mask);
@@ -254,11 +286,12 @@ int rox_change_memory(unsigned long addr, int numpages,
  * @clear_mask:	attribute bits to clear, before those are set
  *
  * The caller invalidates TLBs. May sleep, but for hibernation when it copies
- * memory.
+ * memory: it makes one page at a time valid and invalid again, which then happens
+ * to all of the leaf that maps the page.
  *
- * Return: 0; -EINVAL if the range is not all mapped; -ENOMEM if there is no memory
- * to split a leaf; -EOPNOTSUPP unless rox_supported(). On errors attributes are as
- * before, but while hibernation copies memory, which changes one page at a time.
+ * Return: 0; -EINVAL if the range is not all mapped, or maps memory of a cache;
+ * -ENOMEM if there is no memory to split a leaf; -EOPNOTSUPP unless
+ * rox_supported(). On errors attributes are as before.
  */
 int rox_change_linear_map(unsigned long start, unsigned long size,
 			  pgprot_t set_mask, pgprot_t clear_mask);
@@ -274,7 +307,7 @@ int rox_change_linear_map(unsigned long start, unsigned long size,
  * Return: 0; -EINVAL if a page is part of a leaf that is not all the caller's,
  * and would have to change; -EOPNOTSUPP unless rox_supported()
  */
-int rox_reset_linear_map(struct page **pages, unsigned int nr);
+int rox_reset_linear_map(struct page **pages, unsigned long nr);
 
 /**
  * rox_map_by_pages - map a part of the linear map by pages, for good
@@ -331,7 +364,8 @@ void rox_stats_add(unsigned long start, unsigned long size);
  * @start:	first VA in the linear map, which is still mapped
  * @size:	size in bytes
  *
- * May sleep. Nobody uses the memory any more.
+ * Called with the lock of rox_lock_shape() held, until the memory is unmapped.
+ * Nobody uses it any more.
  */
 void rox_stats_remove(unsigned long start, unsigned long size);
 
@@ -378,7 +412,7 @@ static inline int rox_change_linear_map(unsigned long start, unsigned long size,
 	return -EOPNOTSUPP;
 }
 
-static inline int rox_reset_linear_map(struct page **pages, unsigned int nr)
+static inline int rox_reset_linear_map(struct page **pages, unsigned long nr)
 {
 	return -EOPNOTSUPP;
 }

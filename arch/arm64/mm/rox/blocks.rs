@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The blocks of the caches: where they are, and the table that is parked for each.
+//! What the caches hold: where it is, and the table that is parked for each block.
 //!
 //! A block that is mapped by a level 2 leaf has a table, as long as that leaf is not split. So
 //! making a part of it writable, or read-only again, which has to succeed when the part is freed,
@@ -16,6 +16,7 @@ use core::{
 use kernel::prelude::*;
 
 use super::{
+    area::Area,
     execmem::BLOCK_SIZE,
     lock::ShapeLock,
     table::Table, //
@@ -31,24 +32,52 @@ struct Block {
     has_changed: bool,
 }
 
-/// All blocks.
-struct Blocks(UnsafeCell<KVec<Block>>);
+/// What the caches hold.
+struct Held {
+    /// The VAs of each vmalloc area, made of blocks or not.
+    areas: KVec<Range<usize>>,
+    blocks: KVec<Block>,
+}
 
-// SAFETY: Only used with a `ShapeLock`, of which there is one at a time, and `Block` is `Send`.
-unsafe impl Sync for Blocks {}
+/// [`Held`], for all.
+struct Shared(UnsafeCell<Held>);
 
-static BLOCKS: Blocks = Blocks(UnsafeCell::new(KVec::new()));
+// SAFETY: Only used with a `ShapeLock`, of which there is one at a time, and `Held` is `Send`.
+unsafe impl Sync for Shared {}
+
+static HELD: Shared = Shared(UnsafeCell::new(Held {
+    areas: KVec::new(),
+    blocks: KVec::new(),
+}));
+
+/// Returns what the caches hold.
+fn held(_: &mut ShapeLock) -> &mut Held {
+    // SAFETY: The lock is held, and its holder has borrowed it for this.
+    unsafe { &mut *HELD.0.get() }
+}
 
 /// Returns the blocks.
-fn blocks(_: &mut ShapeLock) -> &mut KVec<Block> {
-    // SAFETY: The lock is held, and its holder has borrowed it for this.
-    unsafe { &mut *BLOCKS.0.get() }
+fn blocks(lock: &mut ShapeLock) -> &mut KVec<Block> {
+    &mut held(lock).blocks
 }
 
 /// Returns the block that contains `addr`.
 fn find(lock: &mut ShapeLock, addr: usize) -> Option<&mut Block> {
     let start = addr & !(BLOCK_SIZE - 1);
     blocks(lock).iter_mut().find(|block| block.start == start)
+}
+
+/// Adds the area that `mapping` is all of. Its blocks are for [`add`].
+///
+/// # Errors
+///
+/// [`ENOMEM`] if there is no memory for that.
+///
+/// # Safety
+///
+/// The area stays until [`remove`].
+pub(super) unsafe fn add_area(lock: &mut ShapeLock, mapping: Range<usize>) -> Result {
+    Ok(held(lock).areas.push(mapping, GFP_KERNEL)?)
 }
 
 /// Adds the block at VA `start`, with its linear alias, if that is like a block, and the table that
@@ -72,8 +101,9 @@ pub(super) fn add(
     Ok(blocks(lock).push(block, GFP_KERNEL)?)
 }
 
-/// Removes all blocks in `range`, and frees their tables.
+/// Removes the area `range` and all its blocks, and frees their tables.
 pub(super) fn remove(lock: &mut ShapeLock, range: &Range<usize>) {
+    held(lock).areas.retain(|area| area != range);
     blocks(lock).retain(|block| {
         if !range.contains(&block.start) {
             return true;
@@ -83,6 +113,32 @@ pub(super) fn remove(lock: &mut ShapeLock, range: &Range<usize>) {
         }
         false
     });
+}
+
+/// Returns whether any of `mapping` is in a cache.
+pub(super) fn contain(lock: &mut ShapeLock, mapping: &Range<usize>) -> bool {
+    let mut areas = held(lock).areas.iter();
+    areas.any(|area| overlap(area, mapping))
+}
+
+/// Returns whether any of `range`, a part of the linear map, is an alias of what is in a cache.
+///
+/// # Errors
+///
+/// [`EINVAL`] if there is a cache whose memory is not as vmalloc allocates it.
+pub(super) fn have_alias(lock: &mut ShapeLock, range: &Range<usize>) -> Result<bool> {
+    for mapping in &held(lock).areas {
+        // SAFETY: By the contract of `add_area()`; the lock is borrowed, so that `remove()` waits.
+        let area = unsafe { Area::covering(mapping) }?;
+        if area.alias_runs(mapping)?.any(|run| overlap(&run, range)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
 }
 
 /// Takes the table that is parked for the block that contains `addr`, if there is one.

@@ -45,7 +45,6 @@ use super::{
     },
     walk::{
         self,
-        End,
         Tables, //
     }, //
 };
@@ -69,32 +68,54 @@ pub(crate) trait Join: Tables {
 /// `addr`, and then runs: the one that contains it, or all of a table of the last level.
 ///
 /// Looks at nothing outside of `within`, and changes what is a leaf or run in it as a whole.
-///
-/// Returns the size of the aligned memory around `addr` for which all was done: that of a leaf, or
-/// of a hole, if they are larger than a table of the last level maps.
-pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) -> usize {
+pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) {
     let geometry = T::GEOMETRY;
     let mut end = walk::find(tables, addr);
 
-    while join_table(tables, &end, addr, within) {
+    while let Some((parent, upper)) = end.parent {
+        if !join_table(tables, parent, upper, addr, within) {
+            break;
+        }
         end = walk::find(tables, addr);
     }
-    join_runs(tables, &end, addr, within);
-    geometry.size(end.level).max(geometry.size(Level::Pmd))
+
+    let level = end.level;
+    let Some(entry) = end.entry else {
+        return;
+    };
+    let reach = match level {
+        Level::Pte => geometry.size(Level::Pmd),
+        _ => geometry.run_size(level),
+    };
+    let start = addr & !(reach - 1);
+    let first = tables.at(entry, -(((addr - start) / geometry.size(level)) as isize));
+    join_runs(tables, first, level, &(start..start + reach), within);
 }
 
-/// Puts a block in the place of the last table of a walk to `addr`, if it had that place, and all
-/// leaves are alike again. Returns whether it did.
+/// Joins leaves of the table that `parent`, an entry of `upper` for `addr`, points to: all of them
+/// to a block, or else to runs.
+pub(crate) fn coalesce_table<T: Join>(tables: &mut T, parent: T::Entry, upper: Level, addr: usize) {
+    let all = 0..usize::MAX;
+    let size = T::GEOMETRY.size(upper);
+    let start = addr & !(size - 1);
+
+    if !join_table(tables, parent, upper, addr, &all) {
+        let first = tables.first(tables.read(parent));
+        join_runs(tables, first, upper.next(), &(start..start + size), &all);
+    }
+}
+
+/// Puts a block in the place of the table that `parent`, an entry of `upper` for `addr`, points to,
+/// if it had that place, and all leaves are alike again. Returns whether it did.
 fn join_table<T: Join>(
     tables: &mut T,
-    end: &End<T::Entry>,
+    parent: T::Entry,
+    upper: Level,
     addr: usize,
     within: &Range<usize>,
 ) -> bool {
-    let Some((parent, upper)) = end.parent else {
-        return false;
-    };
     let geometry = T::GEOMETRY;
+    let level = upper.next();
     let size = geometry.size(upper);
     let start = addr & !(size - 1);
     let range = start..start + size;
@@ -104,7 +125,7 @@ fn join_table<T: Join>(
         return false;
     }
     let first = tables.first(table);
-    let Some((leaf, in_runs)) = joined_leaf(tables, first, end.level, geometry.entries()) else {
+    let Some((leaf, in_runs)) = joined_leaf(tables, first, level, geometry.entries()) else {
         return false;
     };
     if !tables.may_join(leaf, &range) {
@@ -114,33 +135,32 @@ fn join_table<T: Join>(
     tables.invalidate_walks(&range);
     tables.retire(first, &range);
 
-    let single = LeafSize::new(end.level, false);
-    let in_runs = in_runs * geometry.size(end.level);
-    tables.resized(start, in_runs, LeafSize::new(end.level, true), single);
+    let single = LeafSize::new(level, false);
+    let in_runs = in_runs * geometry.size(level);
+    tables.resized(start, in_runs, LeafSize::new(level, true), single);
     tables.resized(start, size, single, LeafSize::new(upper, false));
     true
 }
 
-/// Makes runs again of the leaves of one where a walk to `addr` ends: of all in a table of the last
-/// level, else of those that contain `addr`.
-fn join_runs<T: Join>(tables: &mut T, end: &End<T::Entry>, addr: usize, within: &Range<usize>) {
+/// Makes runs again of leaves of one in `range`, a part of what a table of `level` maps, of which
+/// `first` is the first entry.
+pub(crate) fn join_runs<T: Join>(
+    tables: &mut T,
+    first: T::Entry,
+    level: Level,
+    range: &Range<usize>,
+    within: &Range<usize>,
+) {
     let geometry = T::GEOMETRY;
-    let level = end.level;
     let run = geometry.run(level);
     let size = geometry.run_size(level);
-    let Some(entry) = end.entry.filter(|_| run > 1) else {
+    if run == 1 {
         return;
-    };
-    let reach = match level {
-        Level::Pte => geometry.size(Level::Pmd),
-        _ => size,
-    };
-    let start = addr & !(reach - 1);
-    let first = tables.at(entry, -(((addr - start) / geometry.size(level)) as isize));
-    let mut joined = start..start;
+    }
+    let mut joined = range.start..range.start;
 
-    for index in 0..reach / size {
-        let start = start + index * size;
+    for index in 0..range.len() / size {
+        let start = range.start + index * size;
         let first = tables.at(first, (index * run) as isize);
         if contains(within, start, size) && join_run(tables, first, level, start) {
             let [single, run] = [false, true].map(|is_run| LeafSize::new(level, is_run));

@@ -35,6 +35,9 @@ pub(crate) const PXN: u64 = 1 << 53;
 pub(crate) const WAS_CONTIGUOUS: u64 = 1 << 57;
 /// Linux, of tables: it has the place of a block. Ignored by the MMU.
 pub(crate) const WAS_BLOCK: u64 = 1 << 58;
+/// Linux, of tables: it, or one below it, has leaves that have changed since somebody looked
+/// whether they collapse. Ignored by the MMU.
+pub(crate) const PENDING: u64 = 1 << 56;
 /// Of tables: as [`PXN`] in all leaves below.
 const PXN_TABLE: u64 = 1 << 59;
 /// Of tables: user space executes nothing below.
@@ -70,12 +73,21 @@ impl Change {
         }
     }
 
-    /// To read-only; whether it is executable stays.
-    pub(crate) const fn ro() -> Self {
+    /// To read-only and not executable.
+    pub(crate) const fn ro_nx(guarded: u64) -> Self {
         // INVARIANT: Permissions alone.
         Self {
-            set: RDONLY,
-            clear: WRITE,
+            set: RDONLY | PXN,
+            clear: WRITE | guarded,
+        }
+    }
+
+    /// To writable; whether it is executable stays.
+    pub(crate) const fn rw() -> Self {
+        // INVARIANT: Permissions alone.
+        Self {
+            set: WRITE,
+            clear: RDONLY,
         }
     }
 
@@ -111,9 +123,32 @@ impl Change {
         })
     }
 
+    /// To valid as `leaf` is, or invalid as it is: whether it is global counts too.
+    pub(crate) const fn validity_of(leaf: Leaf) -> Self {
+        // INVARIANT: Validity alone.
+        Self {
+            set: leaf.bits & (VALID | PRESENT_INVALID),
+            clear: VALID | PRESENT_INVALID,
+        }
+    }
+
+    /// Returns what the change does to validity alone.
+    pub(crate) const fn of_validity(&self) -> Self {
+        // INVARIANT: Validity alone.
+        Self {
+            set: self.set & (VALID | PRESENT_INVALID),
+            clear: self.clear & (VALID | PRESENT_INVALID),
+        }
+    }
+
     /// Returns whether the change lets the kernel execute.
     pub(crate) const fn allows_execution(&self) -> bool {
         self.clear & PXN != 0
+    }
+
+    /// Returns whether the change keeps the kernel from executing.
+    pub(crate) const fn removes_execution(&self) -> bool {
+        self.set & PXN != 0
     }
 }
 
@@ -152,6 +187,18 @@ impl Descriptor {
     /// Returns whether this table has the place of a block.
     pub(crate) const fn was_block(self) -> bool {
         self.0 & WAS_BLOCK != 0
+    }
+
+    /// Returns whether leaves in this table, or in one below it, have changed since somebody looked
+    /// whether they collapse.
+    pub(crate) const fn is_pending(self) -> bool {
+        self.0 & PENDING != 0
+    }
+
+    /// Returns this table with or without the note that [`Self::is_pending`] reads.
+    pub(crate) const fn with_pending(self, is_pending: bool) -> Self {
+        let pending = if is_pending { PENDING } else { 0 };
+        Self(self.0 & !PENDING | pending)
     }
 
     /// Returns what the descriptor is in a table of `level`.
@@ -231,6 +278,21 @@ impl Leaf {
         };
         let is_present = leaf.bits & (VALID | PRESENT_INVALID) != 0;
         (is_present && !(leaf.is_writable() && leaf.is_executable())).then_some(leaf)
+    }
+
+    /// Returns whether a CPU that sees `to` in the place of this leaf sees a valid executable leaf
+    /// become a valid one that is not. Cortex-A715 must not (erratum 2645198).
+    pub(crate) const fn loses_execution(self, to: Self) -> bool {
+        self.is_valid() && self.is_executable() && to.is_valid() && !to.is_executable()
+    }
+
+    /// Returns this leaf as one that translation does not use.
+    pub(crate) const fn invalid(self) -> Self {
+        // INVARIANT: It is present; what else it is stays.
+        Self {
+            bits: self.bits & !VALID | PRESENT_INVALID,
+            ..self
+        }
     }
 
     /// Returns this leaf of a contiguous run as one for itself, with a note of what it was.

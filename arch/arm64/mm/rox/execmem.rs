@@ -2,9 +2,12 @@
 
 //! Which ranges of executable memory come from the caches, and the size of their blocks.
 
+use core::ops::Range;
+
 use kernel::{
     bindings,
     build_assert::static_assert,
+    ffi::c_void,
     page::PAGE_SHIFT,
     sizes::SZ_2M, //
 };
@@ -29,6 +32,15 @@ static_assert!(GEOMETRY.is_leaf_size(BLOCK_SIZE));
 pub(crate) fn is_wanted() -> bool {
     // SAFETY: Does not change after early parameters were parsed.
     unsafe { bindings::execmem_rox }
+}
+
+/// Returns whether `mapping` is all of one part that a cache has handed out.
+///
+/// Context: may sleep. The caches take `pgtable_split_lock` with their own mutex, which this takes,
+/// held: not for those who hold it.
+pub(crate) fn is_one_part(mapping: &Range<usize>) -> bool {
+    // SAFETY: Looks the address up under the caches' own locks.
+    unsafe { bindings::execmem_is_one_part(mapping.start as *const c_void, mapping.len()) }
 }
 
 /// What is executable, and comes from the ROX cache.

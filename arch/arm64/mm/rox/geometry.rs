@@ -94,6 +94,12 @@ impl Geometry {
         addr / self.size(level) % self.entries()
     }
 
+    /// Returns where what a table of `level` maps begins, if it maps `addr` too.
+    #[inline]
+    pub(crate) const fn table(&self, level: Level, addr: usize) -> usize {
+        addr & !(self.size(level) * self.entries() - 1)
+    }
+
     /// Returns whether an aligned range of `size` bytes may be mapped by a page, a contiguous run
     /// of pages, or a block of level 2.
     pub(crate) const fn is_leaf_size(&self, size: usize) -> bool {

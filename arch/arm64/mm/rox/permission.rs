@@ -18,6 +18,7 @@ use core::{
 
 use kernel::{
     bindings,
+    page::PAGE_SIZE,
     prelude::*, //
 };
 
@@ -28,7 +29,12 @@ use super::{
     },
     blocks,
     descriptor::Change,
-    execmem::BLOCK_SIZE,
+    execmem::{
+        self,
+        BLOCK_SIZE,
+        GEOMETRY, //
+    },
+    flush::Flush,
     geometry::Level,
     lock::{
         Bbml3,
@@ -41,8 +47,8 @@ use super::{
     },
     walk::{
         self,
-        Changed,
-        Needs, //
+        Needs,
+        Part, //
     },
     worker, //
 };
@@ -55,9 +61,6 @@ impl From<walk::Error> for Error {
         }
     }
 }
-
-/// A range of kernel VAs, and the change that it gets.
-type Part = (Range<usize>, Change);
 
 /// Returns what `parts` need.
 ///
@@ -87,14 +90,15 @@ fn prepare(
     if needs == Needs::Split {
         for (range, change) in parts {
             // If this fails, what it has split is for the worker.
-            worker::note_change(tables.right(), &range);
+            worker::note_blocks(tables.right(), &range);
             walk::split(tables, &range, change)?;
         }
     }
     Ok(needs)
 }
 
-/// Changes `range`, and has its leaves joined a little later.
+/// Changes `range`, and has its leaves joined a little later. Calls `stale` with what TLBs may hold
+/// as it was. Returns whether anything has changed.
 ///
 /// # Errors
 ///
@@ -103,58 +107,95 @@ fn apply(
     tables: &mut KernelTables<ShapeLock>,
     range: &Range<usize>,
     change: Change,
-) -> Result<Changed> {
-    let changed = walk::apply(tables, range, change)?;
+    stale: impl FnMut(&mut KernelTables<ShapeLock>, Range<usize>),
+) -> Result<bool> {
+    let has_changed = walk::apply(tables, range, change, stale)?;
 
-    if changed != Changed::Nothing {
-        worker::note_change(tables.right(), range);
+    if has_changed {
+        worker::note_blocks(tables.right(), range);
     }
-    Ok(changed)
+    Ok(has_changed)
 }
 
-/// Changes `parts`, and invalidates what TLBs hold of them.
+/// Changes `parts`, and invalidates what TLBs hold of leaves that have changed.
 ///
 /// # Errors
 ///
 /// [`EINVAL`] if a part was not prepared.
-fn change(
-    tables: &mut KernelTables<ShapeLock>,
-    parts: impl Iterator<Item = Part> + Clone,
-) -> Result {
-    let mut changed = Changed::Nothing;
+fn change(tables: &mut KernelTables<ShapeLock>, parts: impl Iterator<Item = Part>) -> Result {
+    let mut flush = Flush::new();
+    let mut has_changed = false;
+    let mut result = Ok(());
 
-    for (range, change) in parts.clone() {
-        changed = changed.max(apply(tables, &range, change)?);
+    for (range, change) in parts {
+        let stale = |tables: &mut _, range| flush.add(tables, range);
+        match apply(tables, &range, change, stale) {
+            Ok(changed) => has_changed |= changed,
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
     }
-    match changed {
-        Changed::Nothing => {}
-        Changed::Invalid => tables.sync(),
-        Changed::Valid => tables.invalidate(parts.map(|(range, _)| range)),
+    if has_changed || result.is_err() {
+        flush.finish(tables);
     }
-    Ok(())
+    result
 }
 
-/// Changes the permission of `mapping`, a part of a vmalloc area, and that of its linear alias.
+/// Changes the permission of `mapping`, a part of a vmalloc area, and that of its linear alias. Of
+/// memory in a cache the alias stays as it is.
 ///
 /// Context: may sleep.
 ///
 /// # Errors
 ///
-/// Permissions are as before after each of them: [`EINVAL`] if `mapping` is not part of one area,
-/// has no pages where the alias has to change, or would become writable and executable; [`ENOMEM`]
-/// if there is no memory to split a leaf.
+/// As of [`set_area`]; [`EINVAL`] also if `mapping` is not part of one area, or, in a cache, of one
+/// part that was handed out.
 ///
 /// # Safety
 ///
-/// The caller owns the area that `mapping` is a part of.
+/// The caller owns the area that `mapping` is in, or in a cache the part that it is in.
 pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, to: Change) -> Result {
-    // SAFETY: By the safety requirements of this function.
+    // SAFETY: By the safety requirements of this function; a cache keeps the area of a part.
     let area = unsafe { Area::covering(&mapping) }?;
+    let is_cached = blocks::contain(&mut ShapeLock::lock(bbml3), &mapping);
+    // The area has parts of others too.
+    if is_cached && !execmem::is_one_part(&mapping) {
+        return Err(EINVAL);
+    }
+
+    let alias = to.of_alias().filter(|_| !is_cached);
+    // SAFETY: By the safety requirements of this function.
+    unsafe { set_area(bbml3, &area, mapping, to, alias) }
+}
+
+/// Changes the permission of `mapping`, a part of `area`, as `to` says, and that of its linear
+/// alias as `alias` does, if at all.
+///
+/// Context: may sleep.
+///
+/// # Errors
+///
+/// Permissions are as before after each of them: [`EINVAL`] if `mapping` has no pages where the
+/// alias has to change, or would become writable and executable; [`ENOMEM`] if there is no memory
+/// to split a leaf.
+///
+/// # Safety
+///
+/// The caller owns `mapping`, and with it the pages.
+unsafe fn set_area(
+    bbml3: Bbml3,
+    area: &Area<'_>,
+    mapping: Range<usize>,
+    to: Change,
+    alias: Option<Change>,
+) -> Result {
     if mapping.is_empty() {
         return Ok(());
     }
 
-    let aliases = match to.of_alias() {
+    let aliases = match alias {
         Some(to) => Some(area.alias_runs(&mapping)?.map(move |run| (run, to))),
         None => None,
     };
@@ -162,7 +203,7 @@ pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, to: Change)
     let mapping = iter::once((mapping, to));
 
     let both = Iterator::chain(aliases.clone(), mapping.clone());
-    // SAFETY: The caller owns the area, and with it the pages.
+    // SAFETY: By the safety requirements of this function.
     let lock = || unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
     if check(&mut lock(), both.clone())? == Needs::Nothing {
         return Ok(());
@@ -188,8 +229,12 @@ pub(crate) unsafe fn set_memory(bbml3: Bbml3, mapping: Range<usize>, to: Change)
 ///
 /// # Errors
 ///
-/// [`EINVAL`] if `range` is not all mapped; [`ENOMEM`] if there is no memory to split a leaf.
-/// Permissions are as before after each of them, but with [`OnlyCpu`], which changes one page.
+/// [`EINVAL`] if `range` is not all mapped, or any of it maps memory of a cache; [`ENOMEM`] if
+/// there is no memory to split a leaf. Permissions are as before after each of them.
+///
+/// With [`OnlyCpu`], `range` is one page, and becomes valid, or invalid again, with all that the
+/// same leaf maps: what somebody made invalid as a whole may be one leaf, and there is neither
+/// memory to split it nor anybody else to access it. Whether it is writable stays as it is.
 ///
 /// # Safety
 ///
@@ -198,18 +243,43 @@ pub(crate) unsafe fn set_linear_map(bbml3: Bbml3, range: Range<usize>, to: Chang
     if let Some(right) = OnlyCpu::get() {
         // SAFETY: By the safety requirements of this function.
         let mut tables = unsafe { KernelTables::new(right) };
-        walk::apply(&mut tables, &range, to)?;
-        tables.sync();
+        debug_assert_eq!(range.len(), PAGE_SIZE);
+        let size = walk::flip(&mut tables, range.start, to)?;
+        match size.bytes(&GEOMETRY) > PAGE_SIZE {
+            // The caller invalidates its page alone.
+            true => tables.invalidate_all(),
+            false => tables.sync(),
+        }
         return Ok(());
     }
 
     // SAFETY: By the safety requirements of this function.
     let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
+    if maps_cached(&mut tables, &range)? {
+        return Err(EINVAL);
+    }
     if prepare(&mut tables, iter::once((range.clone(), to)))? != Needs::Nothing {
-        apply(&mut tables, &range, to)?;
+        apply(&mut tables, &range, to, |_, _| {})?;
         tables.sync();
     }
     Ok(())
+}
+
+/// Returns whether any of `range` maps memory of a cache, as the cache does or as the linear alias.
+///
+/// # Errors
+///
+/// As of [`blocks::have_alias`].
+fn maps_cached(tables: &mut KernelTables<ShapeLock>, range: &Range<usize>) -> Result<bool> {
+    // SAFETY: Compares an address.
+    if !unsafe { bindings::rox_is_linear_map(range.start) } {
+        return Ok(blocks::contain(tables.right(), range));
+    }
+    // The alias of what is in a cache is read-only. Few callers are about memory that is.
+    match check(tables, iter::once((range.clone(), Change::rw()))) {
+        Ok(Needs::Nothing) => Ok(false),
+        _ => blocks::have_alias(tables.right(), range),
+    }
 }
 
 /// Makes the linear aliases of an area's pages valid and writable, when vmalloc has removed the
@@ -284,12 +354,15 @@ pub(crate) unsafe fn set_cached(bbml3: Bbml3, mapping: Range<usize>, to: Change)
 ///
 /// # Safety
 ///
-/// The caller owns `block`, which is filled with trapping instructions if it becomes executable.
+/// The caller owns `block`, which is filled with trapping instructions if it becomes executable,
+/// and keeps its area until [`release`].
 pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>, to: Change) -> Result {
     let mapping = block.range();
     // SAFETY: The caller owns the block, and with it the pages.
     let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
+    // SAFETY: By the safety requirements of this function.
+    unsafe { blocks::add_area(tables.right(), mapping.clone()) }?;
     // Where memory was too fragmented for blocks the area is smaller than one, or not aligned.
     let parts = match (mapping.start | mapping.end) % BLOCK_SIZE {
         0 => mapping.clone(),
@@ -307,8 +380,8 @@ pub(crate) unsafe fn populate(bbml3: Bbml3, block: &Area<'_>, to: Change) -> Res
     }
     drop(tables);
 
-    // SAFETY: By the safety requirements of this function.
-    unsafe { set_memory(bbml3, mapping, to) }
+    // SAFETY: The caller owns the block.
+    unsafe { set_area(bbml3, block, mapping, to, to.of_alias()) }
 }
 
 /// Undoes [`populate`], or what it has done before it failed, so that `block` can be freed: no
@@ -353,8 +426,6 @@ pub(crate) unsafe fn map_by_pages(bbml3: Bbml3, range: Range<usize>) -> Result {
     // SAFETY: By the safety requirements of this function.
     let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
 
-    // If this fails, what it has split is for the worker.
-    worker::note_change(tables.right(), &range);
     walk::pin(&mut tables, &range)?;
     tables.sync();
     Ok(())
@@ -368,6 +439,11 @@ pub(crate) fn rox() -> Change {
 /// To writable and not executable, the opposite of [`rox`].
 pub(crate) fn rw_nx() -> Change {
     Change::rw_nx(maybe_guarded())
+}
+
+/// To read-only and not executable.
+pub(crate) fn ro_nx() -> Change {
+    Change::ro_nx(maybe_guarded())
 }
 
 /// To valid and writable, as memory in the linear map is by default.

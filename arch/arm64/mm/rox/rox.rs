@@ -16,7 +16,7 @@
 //! - `lock`: who may change page tables, and when. The protocol is there.
 //! - `table`: the live tables. `blocks`: the caches' blocks, and a table for each.
 //! - `area`: vmalloc areas and the linear aliases of their pages.
-//! - `permission`: what a call changes, and in which order.
+//! - `permission`: what a call changes, and in which order. `flush`: what TLBs forget then.
 //! - `stats`: how much of the linear map is mapped by leaves of each size.
 //! - `worker`: when leaves are joined. `pending`: where; pure.
 //! - `execmem`: ranges and block size.
@@ -47,6 +47,7 @@ mod blocks;
 mod coalesce;
 mod descriptor;
 mod execmem;
+mod flush;
 mod geometry;
 mod lock;
 mod pending;
@@ -89,7 +90,7 @@ pub unsafe extern "C" fn rox_execmem_setup(info: *mut bindings::execmem_info) {
 ///
 /// # Safety
 ///
-/// The caller must own the area that contains `addr`.
+/// The caller must own the area that contains `addr`, or the part of a cache that does.
 #[export]
 pub unsafe extern "C" fn rox_change_memory(
     addr: usize,
@@ -140,7 +141,7 @@ pub unsafe extern "C" fn rox_change_linear_map(
 #[export]
 pub unsafe extern "C" fn rox_reset_linear_map(
     pages: *mut *mut bindings::page,
-    nr: c_uint,
+    nr: c_ulong,
 ) -> c_int {
     from_result(|| {
         let bbml3 = Bbml3::get().ok_or(EOPNOTSUPP)?;
@@ -148,7 +149,7 @@ pub unsafe extern "C" fn rox_reset_linear_map(
             return Ok(0);
         }
         // SAFETY: By the safety requirements of this function.
-        let pages = unsafe { slice::from_raw_parts(pages, nr as usize) };
+        let pages = unsafe { slice::from_raw_parts(pages, nr) };
 
         // SAFETY: By the safety requirements of this function.
         unsafe { permission::reset_linear_map(bbml3, area::alias_runs(pages)) }?;
@@ -222,11 +223,14 @@ pub unsafe extern "C" fn rox_stats_add(start: usize, size: usize) {
 ///
 /// # Safety
 ///
-/// Nobody uses the memory any more.
+/// Nobody uses the memory any more, and the caller holds the lock of `rox_lock_shape()`.
 #[export]
 pub unsafe extern "C" fn rox_stats_remove(start: usize, size: usize) {
     if let Some(bbml3) = Bbml3::get() {
-        stats::uncount(bbml3, &(start..start + size));
+        // SAFETY: By the safety requirements of this function.
+        let mut lock = unsafe { ShapeLock::held(bbml3) };
+
+        stats::uncount(&mut lock, &(start..start + size));
     }
 }
 
@@ -277,7 +281,7 @@ pub unsafe extern "C" fn execmem_arch_set_rox(ptr: *mut c_void, size: usize) -> 
     unsafe { set_cached(ptr, size, permission::rox()) }
 }
 
-/// Makes memory of the cache of data read-only. See `include/linux/execmem.h`.
+/// Makes memory of the cache of data read-only and not executable. See `include/linux/execmem.h`.
 ///
 /// # Safety
 ///
@@ -285,7 +289,7 @@ pub unsafe extern "C" fn execmem_arch_set_rox(ptr: *mut c_void, size: usize) -> 
 #[export]
 pub unsafe extern "C" fn execmem_arch_set_ro(ptr: *mut c_void, size: usize) -> c_int {
     // SAFETY: By the safety requirements of this function.
-    unsafe { set_cached(ptr, size, Change::ro()) }
+    unsafe { set_cached(ptr, size, permission::ro_nx()) }
 }
 
 /// Makes a block one of the ROX cache. See `include/linux/execmem.h`.
@@ -307,7 +311,7 @@ pub unsafe extern "C" fn execmem_arch_populate(vm: *mut bindings::vm_struct) -> 
 #[export]
 pub unsafe extern "C" fn execmem_arch_populate_ro(vm: *mut bindings::vm_struct) -> c_int {
     // SAFETY: By the safety requirements of this function.
-    unsafe { populate(vm, Change::ro()) }
+    unsafe { populate(vm, permission::ro_nx()) }
 }
 
 /// Makes a block ready to be freed. See `include/linux/execmem.h`.

@@ -93,11 +93,9 @@ pub(super) fn count(bbml3: Bbml3, range: &Range<usize>) {
 }
 
 /// Takes `range`, which nobody uses any more, out of what [`count`] counted.
-///
-/// Context: may sleep.
-pub(super) fn uncount(bbml3: Bbml3, range: &Range<usize>) {
+pub(super) fn uncount(lock: &mut ShapeLock, range: &Range<usize>) {
     // SAFETY: As for [`count`].
-    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
+    let mut tables = unsafe { KernelTables::new(lock) };
     walk::measure(&mut tables, range, |size, bytes| {
         add(size, bytes.wrapping_neg())
     });

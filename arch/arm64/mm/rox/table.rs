@@ -24,6 +24,7 @@ use super::{
         Leaf, //
     },
     execmem::GEOMETRY,
+    flush::Flush,
     geometry::{
         Geometry,
         LeafSize,
@@ -32,13 +33,16 @@ use super::{
     lock::{
         JoinLock,
         MayChange,
+        OnlyCpu,
         ShapeLock, //
     },
     stats,
     walk::{
+        Exclusive,
         Shape,
         Tables, //
-    }, //
+    },
+    worker, //
 };
 
 static_assert!(descriptor::RDONLY == bindings::PTE_RDONLY);
@@ -47,6 +51,7 @@ static_assert!(descriptor::PXN == bindings::PTE_PXN);
 static_assert!(descriptor::PRESENT_INVALID == bindings::PTE_PRESENT_INVALID);
 static_assert!(descriptor::WAS_CONTIGUOUS == bindings::PTE_WAS_CONT);
 static_assert!(descriptor::WAS_BLOCK == bindings::PMD_TABLE_WAS_BLOCK);
+static_assert!(descriptor::PENDING == bindings::PMD_TABLE_PENDING);
 
 /// A table that no entry points to. One that never was part of the kernel's page tables is freed
 /// when it is dropped; for the others there is [`Self::free_later`].
@@ -121,17 +126,35 @@ impl<R: MayChange> KernelTables<R> {
         unsafe { bindings::rox_sync_tables() };
     }
 
-    /// Removes leaves in each of `ranges` from all TLBs, after what was written is visible.
-    pub(crate) fn invalidate(&mut self, ranges: impl Iterator<Item = Range<usize>>) {
-        self.sync();
-        for range in ranges {
-            // SAFETY: TLBs can be emptied at any time.
-            unsafe { bindings::rox_invalidate_tlb(range.start, range.end) };
-        }
+    /// Returns how many operations it takes to remove leaves in `range` from all TLBs.
+    pub(crate) fn operations(&self, range: &Range<usize>) -> usize {
+        // SAFETY: Reads a CPU capability.
+        unsafe { bindings::rox_tlb_operations(range.start, range.end) }
+    }
+
+    /// Begins to remove leaves in `range` from all TLBs. What was written is visible.
+    pub(crate) fn begin_invalidation(&mut self, range: &Range<usize>) {
+        // SAFETY: TLBs can be emptied at any time.
+        unsafe { bindings::rox_invalidate_tlb(range.start, range.end) };
+    }
+
+    /// Waits until what [`Self::begin_invalidation`] has begun is done.
+    pub(crate) fn complete_invalidation(&mut self) {
         // SAFETY: Barriers alone.
         unsafe { bindings::rox_complete_invalidation() };
     }
 }
+
+impl KernelTables<OnlyCpu> {
+    /// Removes everything from the TLB of this CPU, after what was written is visible.
+    pub(crate) fn invalidate_all(&mut self) {
+        self.sync();
+        // SAFETY: TLBs can be emptied at any time.
+        unsafe { bindings::rox_invalidate_local_tlb() };
+    }
+}
+
+impl Exclusive for KernelTables<OnlyCpu> {}
 
 /// An entry of a table that is part of the kernel's page tables, or will be.
 ///
@@ -139,8 +162,7 @@ impl<R: MayChange> KernelTables<R> {
 ///
 /// The table is not freed as long as the entry can be asked for. Either it maps memory of the
 /// caller. Or, for `stats` and `coalesce`, it maps any part of the linear map: [`ShapeLock`] keeps
-/// joins by others away, and memory is not removed, because of [`JoinLock`], because it is early in
-/// boot, or because this is the call of memory hotplug.
+/// joins by others and the removal of memory away.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry(*mut u64);
 
@@ -196,6 +218,22 @@ impl<R: MayChange> Tables for KernelTables<R> {
     fn resized(&mut self, addr: usize, bytes: usize, from: LeafSize, to: LeafSize) {
         stats::resized(&mut self.right, addr, bytes, from, to);
     }
+
+    fn needs_break(&self) -> bool {
+        // SAFETY: Reads a CPU capability.
+        unsafe { bindings::rox_needs_break() }
+    }
+
+    fn invalidate_leaves(&mut self, range: &Range<usize>) {
+        let mut flush = Flush::new();
+
+        flush.add(self, range.clone());
+        flush.finish(self);
+    }
+
+    fn changed(&mut self, addr: usize) {
+        worker::note_table(self, addr);
+    }
 }
 
 impl Shape for KernelTables<ShapeLock> {
@@ -238,7 +276,7 @@ impl Join for KernelTables<JoinLock> {
         // SAFETY: Looks at what kind of memory it is.
         let may_be_leaf = unsafe { bindings::rox_may_be_leaf(range.start, range.len()) };
 
-        may_be_leaf && (is_default || blocks::is_alias(self.right.shape(), range))
+        may_be_leaf && (is_default || blocks::is_alias(self.right.shape_lock(), range))
     }
 
     fn invalidate_walks(&mut self, range: &Range<usize>) {
@@ -252,7 +290,7 @@ impl Join for KernelTables<JoinLock> {
         // the place of a block are retired, which `allocate()` has allocated.
         let table = Table(first.0);
 
-        if let Some(table) = blocks::park(self.right.shape(), range.start, table) {
+        if let Some(table) = blocks::park(self.right.shape_lock(), range.start, table) {
             table.free_later();
         }
     }

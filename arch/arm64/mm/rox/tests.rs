@@ -7,12 +7,16 @@
 
 use kernel::{
     bindings,
+    kunit,
     page::PAGE_SIZE,
     prelude::*, //
 };
 
 use super::{
-    area::Area,
+    area::{
+        self,
+        Area, //
+    },
     descriptor::Leaf,
     geometry::LeafSize,
     lock::{
@@ -20,8 +24,30 @@ use super::{
         ShapeLock, //
     },
     table::KernelTables,
-    walk, //
+    walk::{
+        self,
+        Tables, //
+    }, //
 };
+
+/// Returns the proof that leaves can be split, or has the test skipped.
+fn bbml3_or_skip() -> Option<Bbml3> {
+    let bbml3 = Bbml3::get();
+    if bbml3.is_none() {
+        kunit::mark_skipped(c"leaves cannot be split");
+    }
+    bbml3
+}
+
+/// Returns whether memory of this type comes from a cache, or has the test skipped.
+fn is_cached_or_skip(part: bindings::execmem_type) -> bool {
+    // SAFETY: Reads what was set up at boot.
+    let is_cached = unsafe { bindings::execmem_is_cached(part) };
+    if !is_cached {
+        kunit::mark_skipped(c"there is no cache");
+    }
+    is_cached
+}
 
 /// Returns the word at `addr`, if that can be read.
 fn load(addr: usize) -> Option<u32> {
@@ -55,7 +81,8 @@ fn is_read_only(addr: usize) -> bool {
 
 /// Returns the linear alias of each page of `size` bytes of a vmalloc area at `addr`.
 fn aliases(addr: usize, size: usize) -> Result<KVec<usize>> {
-    let mapping = addr..addr + size;
+    let start = area::untagged(addr);
+    let mapping = start..start + size;
     // SAFETY: The tests own the areas that they ask for.
     let area = unsafe { Area::covering(&mapping) }?;
     let mut aliases = KVec::new();
@@ -111,6 +138,19 @@ fn becomes(addr: usize, size: usize, wanted: [usize; LeafSize::ALL.len()]) -> Re
     Ok(false)
 }
 
+/// Undoes what [`permission::map_by_pages`] has done to the page of the linear map at `addr`.
+fn unpin(bbml3: Bbml3, addr: usize) -> Result {
+    // SAFETY: The tests own the memory that they ask for.
+    let mut tables = unsafe { KernelTables::new(ShapeLock::lock(bbml3)) };
+    let end = walk::find(&tables, addr);
+    let (Some(entry), Some(leaf)) = (end.entry, end.leaf) else {
+        return Err(EINVAL);
+    };
+
+    tables.write(entry, end.level, leaf.alone().descriptor());
+    Ok(())
+}
+
 #[kunit_tests(arm64_rox_pure)]
 mod pure {
     use super::*;
@@ -130,11 +170,11 @@ mod pure {
             LeafSize,
             Level, //
         },
-        pending::Pending,
         permission,
         runs::Runs,
         trap, //
     };
+    use core::ops::Range;
 
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
@@ -265,25 +305,13 @@ mod pure {
     }
 
     #[test]
-    fn pending_ranges_cover_all_that_was_added() {
-        let mut pending = Pending::new();
+    fn a_table_can_have_a_note_and_nothing_else_of_it_changes() {
+        let table = Descriptor::table(0x1000, true);
+        let noted = table.with_pending(true);
 
-        // Those that touch become one; when there is no room the nearest do.
-        pending.add(&(0x1000..0x2000));
-        pending.add(&(0x2000..0x3000));
-        for index in 1..20 {
-            pending.add(&(index * 0x10_0000..index * 0x10_0000 + 0x1000));
-        }
-        let mut sum = 0;
-        let mut last = 0;
-        while let Some(range) = pending.take(0x10_0000) {
-            assert!(!range.is_empty() && range.len() <= 0x10_0000);
-            last = last.max(range.end);
-            sum += range.len();
-        }
-        assert!(sum >= 0x2000 + 19 * 0x1000);
-        assert_eq!(last, 19 * 0x10_0000 + 0x1000);
-        assert!(pending.take(0x1000).is_none());
+        assert!(noted.is_pending() && !table.is_pending());
+        assert!(matches!(noted.kind(Level::Pmd), Kind::Table));
+        assert!(noted.with_pending(false) == table);
     }
 
     #[test]
@@ -309,6 +337,137 @@ mod pure {
         let data = text.with(permission::rw_nx()).ok_or(EINVAL)?;
         assert!(!data.is_executable() && data.is_writable());
         Ok(())
+    }
+
+    /// A table of level 2 blocks, and what was done to it: stores to it, and invalidations.
+    struct Blocks {
+        entries: [u64; 5],
+        needs_break: bool,
+        /// For each block whether a TLB may hold it as valid and executable.
+        cached: [bool; 5],
+        /// How often a block was not executable while a TLB might hold it as executable.
+        early: usize,
+        invalidations: usize,
+    }
+
+    impl Blocks {
+        const RX: u64 = 1 | 1 << 10 | descriptor::RDONLY;
+        const INVALID_RX: u64 = Self::RX & !descriptor::VALID | descriptor::PRESENT_INVALID;
+        const RW: u64 = 1 | 1 << 10 | descriptor::WRITE | descriptor::PXN;
+        const INVALID_RW: u64 = Self::RW & !descriptor::VALID | descriptor::PRESENT_INVALID;
+
+        fn new(needs_break: bool) -> Self {
+            Self {
+                entries: [Self::RX, Self::RX, Self::INVALID_RX, Self::RW, Self::RX],
+                needs_break,
+                cached: [true, true, false, false, true],
+                early: 0,
+                invalidations: 0,
+            }
+        }
+    }
+
+    impl walk::Tables for Blocks {
+        type Entry = usize;
+
+        const TOP: Level = Level::Pmd;
+        const GEOMETRY: Geometry = GEOMETRY;
+
+        fn top(&self, addr: usize) -> Option<usize> {
+            let index = addr / GEOMETRY.size(Level::Pmd);
+            (index < self.entries.len()).then_some(index)
+        }
+
+        fn first(&self, _: Descriptor) -> usize {
+            0
+        }
+
+        fn at(&self, entry: usize, offset: isize) -> usize {
+            entry.wrapping_add_signed(offset)
+        }
+
+        fn read(&self, entry: usize) -> Descriptor {
+            Descriptor::from_bits(self.entries[entry])
+        }
+
+        fn write(&mut self, entry: usize, level: Level, descriptor: Descriptor) {
+            self.entries[entry] = descriptor.bits();
+            if let Kind::Leaf(leaf) = descriptor.kind(level) {
+                let is_early = self.cached[entry] && leaf.is_valid() && !leaf.is_executable();
+                self.early += usize::from(is_early);
+            }
+        }
+
+        fn resized(&mut self, _: usize, _: usize, _: LeafSize, _: LeafSize) {}
+
+        fn changed(&mut self, _: usize) {}
+
+        fn needs_break(&self) -> bool {
+            self.needs_break
+        }
+
+        fn invalidate_leaves(&mut self, range: &Range<usize>) {
+            let size = GEOMETRY.size(Level::Pmd);
+
+            self.cached[range.start / size..range.end / size].fill(false);
+            self.invalidations += 1;
+        }
+    }
+
+    impl walk::Exclusive for Blocks {}
+
+    #[test]
+    fn hibernation_flips_whole_leaves_and_leaves_no_trace() -> Result {
+        let size = GEOMETRY.size(Level::Pmd);
+        // A page that is not the first of a read-only block.
+        let page = 2 * size + 3 * PAGE_SIZE;
+        let set = descriptor::VALID | descriptor::WRITE;
+        let clear = descriptor::PRESENT_INVALID | descriptor::RDONLY;
+        let map = Change::new(set, clear).ok_or(EINVAL)?;
+        let unmap = Change::new(descriptor::PRESENT_INVALID, descriptor::VALID).ok_or(EINVAL)?;
+
+        let mut blocks = Blocks::new(false);
+        let before = blocks.entries;
+        let block = LeafSize::new(Level::Pmd, false);
+        assert!(walk::flip(&mut blocks, page, map) == Ok(block));
+        assert_eq!(blocks.entries[2], Blocks::RX);
+        assert!(walk::flip(&mut blocks, page, unmap) == Ok(block));
+        assert_eq!(blocks.entries, before);
+        assert!(walk::flip(&mut blocks, 5 * size, map) == Err(walk::Error::Invalid));
+        Ok(())
+    }
+
+    #[test]
+    fn executable_leaves_are_invalid_before_they_are_not_executable() {
+        let all = 0..5 * GEOMETRY.size(Level::Pmd);
+        let to = Change::rw_nx(0);
+        let after = [
+            Blocks::RW,
+            Blocks::RW,
+            Blocks::INVALID_RW,
+            Blocks::RW,
+            Blocks::RW,
+        ];
+
+        // Adjacent blocks are invalid together; what was not valid does not become valid.
+        let mut blocks = Blocks::new(true);
+        let mut stale = 0;
+        let changed = walk::apply(&mut blocks, &all, to, |_, _| stale += 1);
+        assert!(changed == Ok(true));
+        assert_eq!(stale, 0);
+        assert_eq!(blocks.entries, after);
+        assert_eq!(blocks.early, 0);
+        assert_eq!(blocks.invalidations, 2);
+
+        // Other CPUs may see it: the caller invalidates TLBs.
+        let mut blocks = Blocks::new(false);
+        let mut stale = 0;
+        let changed = walk::apply(&mut blocks, &all, to, |_, _| stale += 1);
+        assert!(changed == Ok(true));
+        assert_eq!(stale, 3);
+        assert_eq!(blocks.entries, after);
+        assert_eq!(blocks.early, 3);
+        assert_eq!(blocks.invalidations, 0);
     }
 
     #[test]
@@ -465,12 +624,11 @@ mod live {
 
     #[test]
     fn what_is_as_asked_is_not_split() -> Result {
-        let memory = Memory::new(true)?;
-        let pages = (Memory::SIZE / PAGE_SIZE) as c_int;
-
-        if Bbml3::get().is_none() {
+        if bbml3_or_skip().is_none() {
             return Ok(());
         }
+        let memory = Memory::new(true)?;
+        let pages = (Memory::SIZE / PAGE_SIZE) as c_int;
         let whole = blocks(memory.addr, Memory::SIZE)?;
         // SAFETY: The memory is the test's own.
         assert_eq!(unsafe { bindings::set_memory_rw(memory.page(3), 1) }, 0);
@@ -492,7 +650,7 @@ mod live {
 
     #[test]
     fn the_linear_map_heals() -> Result {
-        if Bbml3::get().is_none() {
+        if bbml3_or_skip().is_none() {
             return Ok(());
         }
         let memory = Memory::new(false)?;
@@ -501,7 +659,7 @@ mod live {
         let reach = GEOMETRY.size(Level::Pmd);
         let start = alias & !(reach - 1);
         // SAFETY: Tests can sleep; and what others have left behind heals meanwhile.
-        unsafe { bindings::msleep(700) };
+        unsafe { bindings::msleep(2000) };
         let before = sizes(start, reach)?;
 
         // SAFETY: The memory is the test's own.
@@ -516,12 +674,12 @@ mod live {
 
     #[test]
     fn cached_text_is_a_block_again() -> Result {
-        // SAFETY: Reads what was set up at boot.
-        if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
+        if !is_cached_or_skip(MODULE_TEXT) {
             return Ok(());
         }
         // Runs of pages are made by vmalloc only where it has the helpers of hugetlb.
         if PAGE_SIZE != SZ_4K && !cfg!(CONFIG_HUGETLB_PAGE) {
+            kunit::mark_skipped(c"vmalloc makes no contiguous runs");
             return Ok(());
         }
         let text = Cached::new(MODULE_TEXT)?;
@@ -543,12 +701,15 @@ mod live {
 
     #[test]
     fn pinned_pages_stay_pages() -> Result {
-        let Some(bbml3) = Bbml3::get() else {
+        let Some(bbml3) = bbml3_or_skip() else {
             return Ok(());
         };
         let memory = Memory::new(true)?;
         let alias = *aliases(memory.addr, Memory::SIZE)?.first().ok_or(EINVAL)?;
         let run = GEOMETRY.run_size(Level::Pte);
+        // SAFETY: Tests can sleep; and what others have left behind heals meanwhile.
+        unsafe { bindings::msleep(2000) };
+        let before = sizes(alias & !(run - 1), run)?;
 
         // SAFETY: The memory is the test's own.
         unsafe { permission::map_by_pages(bbml3, alias..alias + PAGE_SIZE) }?;
@@ -561,12 +722,20 @@ mod live {
         // The run that the page is in, and no other.
         let start = alias & !(run - 1);
         assert_eq!(sizes(start, run)?[0], run);
+
+        // The page outlives the test, so it becomes again what it was.
+        unpin(bbml3, alias)?;
+        // SAFETY: The memory is the test's own.
+        assert_eq!(unsafe { bindings::set_memory_ro(memory.addr, 2) }, 0);
+        // SAFETY: As above.
+        assert_eq!(unsafe { bindings::set_memory_rw(memory.addr, 2) }, 0);
+        assert!(becomes(start, run, before)?);
         Ok(())
     }
 
     #[test]
     fn read_only_data_is_not_joined() -> Result {
-        if Bbml3::get().is_none() {
+        if bbml3_or_skip().is_none() {
             return Ok(());
         }
         let memory = Memory::new(true)?;
@@ -604,12 +773,12 @@ mod live {
 
     #[test]
     fn a_released_block_is_ordinary_memory() -> Result {
+        if bbml3_or_skip().is_none() {
+            return Ok(());
+        }
         let memory = Memory::new(true)?;
         let aliases = aliases(memory.addr, Memory::SIZE)?;
 
-        if Bbml3::get().is_none() {
-            return Ok(());
-        }
         // SAFETY: The memory is the test's own.
         let vm = unsafe { bindings::find_vm_area(memory.addr as *const c_void) };
         // SAFETY: As above.
@@ -661,6 +830,12 @@ mod live {
             Ok(Self { addr: ptr as usize })
         }
 
+        /// Calls a function that changes permissions, for all pages. Returns what it returned.
+        fn call(&self, function: unsafe extern "C" fn(usize, c_int) -> c_int) -> c_int {
+            // SAFETY: The memory is the test's own, and it uses it as it is permitted.
+            unsafe { function(self.addr, (Self::SIZE / PAGE_SIZE) as c_int) }
+        }
+
         /// Returns the address of each instruction.
         fn insns(&self) -> impl Iterator<Item = usize> + Clone {
             (self.addr..self.addr + Self::SIZE).step_by(size_of::<u32>())
@@ -678,7 +853,7 @@ mod live {
     fn memory_is_cached_where_it_can_be() {
         let can_be = Bbml3::get().is_some() && execmem::is_wanted();
         // SAFETY: Reads what was set up at boot.
-        let is_as_it_can_be = |part| unsafe { bindings::execmem_is_rox(part) } == can_be;
+        let is_as_it_can_be = |part| unsafe { bindings::execmem_is_cached(part) } == can_be;
 
         assert!(execmem::EXECUTABLE.into_iter().all(is_as_it_can_be));
         assert!(is_as_it_can_be(MODULE_RODATA));
@@ -687,12 +862,12 @@ mod live {
     #[test]
     fn cached_data_and_its_alias_are_read_only() -> Result {
         // SAFETY: Reads what was set up at boot.
-        let is_rox = unsafe { bindings::execmem_is_rox(MODULE_RODATA) };
+        let is_cached = unsafe { bindings::execmem_is_cached(MODULE_RODATA) };
         let data = Cached::new(MODULE_RODATA)?;
         let ptr = data.addr as *mut c_void;
         let aliases = aliases(data.addr, Cached::SIZE)?;
 
-        if !is_rox {
+        if !is_cached {
             // As on any kernel without the cache: plain writable memory.
             assert!(is_writable(data.addr));
             return Ok(());
@@ -714,8 +889,7 @@ mod live {
 
     #[test]
     fn data_that_is_freed_writable_is_read_only() -> Result {
-        // SAFETY: Reads what was set up at boot.
-        if !unsafe { bindings::execmem_is_rox(MODULE_RODATA) } {
+        if !is_cached_or_skip(MODULE_RODATA) {
             return Ok(());
         }
 
@@ -735,8 +909,7 @@ mod live {
 
     #[test]
     fn text_and_data_share_no_block() -> Result {
-        // SAFETY: Reads what was set up at boot.
-        if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
+        if !is_cached_or_skip(MODULE_TEXT) {
             return Ok(());
         }
         let text = Cached::new(MODULE_TEXT)?;
@@ -784,6 +957,140 @@ mod live {
         Ok(())
     }
 
+    #[test]
+    fn permissions_of_cached_memory_change_and_its_alias_stays() -> Result {
+        if !is_cached_or_skip(MODULE_TEXT) {
+            return Ok(());
+        }
+        for part in [MODULE_TEXT, MODULE_RODATA] {
+            let memory = Cached::new(part)?;
+            let aliases = aliases(memory.addr, Cached::SIZE)?;
+            let is_now = |writable, executable| -> Result<bool> {
+                let leaf = leaf_at(memory.addr)?;
+                Ok(leaf.is_writable() == writable
+                    && leaf.is_executable() == executable
+                    && aliases.iter().all(|&alias| is_read_only(alias)))
+            };
+
+            assert_eq!(memory.call(bindings::set_memory_rox), 0);
+            assert!(is_now(false, true)?);
+            assert_eq!(memory.call(bindings::set_memory_rw), EINVAL.to_errno());
+            assert!(is_now(false, true)?);
+            assert_eq!(memory.call(bindings::set_memory_nx), 0);
+            assert!(is_now(false, false)?);
+            assert_eq!(memory.call(bindings::set_memory_rw), 0);
+            assert!(is_now(true, false)? && is_writable(memory.addr));
+            assert_eq!(memory.call(bindings::set_memory_x), EINVAL.to_errno());
+            assert!(is_now(true, false)?);
+            assert_eq!(memory.call(bindings::set_memory_ro), 0);
+            assert!(is_now(false, false)?);
+            assert_eq!(memory.call(bindings::set_memory_x), 0);
+            assert!(is_now(false, true)?);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_user_did_to_cached_memory_ends_when_it_is_freed() -> Result {
+        if !is_cached_or_skip(MODULE_TEXT) {
+            return Ok(());
+        }
+        for part in [MODULE_TEXT, MODULE_RODATA] {
+            // It keeps the block in the cache while the others are freed.
+            let _keep = Cached::new(part)?;
+            for functions in [
+                [bindings::set_memory_nx, bindings::set_memory_rw],
+                [bindings::set_memory_ro, bindings::set_memory_x],
+                [bindings::set_memory_nx, bindings::set_memory_ro],
+            ] {
+                let memory = Cached::new(part)?;
+                let addr = memory.addr;
+                let aliases = aliases(addr, Cached::SIZE)?;
+
+                for function in functions {
+                    assert_eq!(memory.call(function), 0);
+                }
+                drop(memory);
+                let leaf = leaf_at(addr)?;
+                assert!(!leaf.is_writable());
+                assert_eq!(leaf.is_executable(), part == MODULE_TEXT);
+                assert!(aliases.iter().all(|&alias| is_read_only(alias)));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_range_that_leaves_its_part_of_a_cache_is_refused() -> Result {
+        if !is_cached_or_skip(MODULE_TEXT) {
+            return Ok(());
+        }
+        for part in [MODULE_TEXT, MODULE_RODATA] {
+            let memory = [Cached::new(part)?, Cached::new(part)?];
+            let executable = leaf_at(memory[0].addr)?.is_executable();
+            let pages = (Cached::SIZE / PAGE_SIZE) as c_int;
+
+            for function in [
+                bindings::set_memory_nx,
+                bindings::set_memory_x,
+                bindings::set_memory_ro,
+                bindings::set_memory_rw,
+                bindings::set_memory_rox,
+            ] {
+                for Cached { addr } in &memory {
+                    // SAFETY: The calls are ones that fail.
+                    let ret = unsafe { function(*addr, pages + 1) };
+                    assert_eq!(ret, EINVAL.to_errno());
+                    // SAFETY: As above.
+                    let ret = unsafe { function(*addr + PAGE_SIZE, pages) };
+                    assert_eq!(ret, EINVAL.to_errno());
+                    // SAFETY: As above.
+                    let ret = unsafe { function(*addr - PAGE_SIZE, 2) };
+                    assert_eq!(ret, EINVAL.to_errno());
+                    let leaf = leaf_at(*addr)?;
+                    assert!(!leaf.is_writable() && leaf.is_executable() == executable);
+                }
+            }
+
+            // Nobody owns what is free.
+            let addr = memory[1].addr;
+            drop(memory);
+            // SAFETY: The call is one that fails.
+            let ret = unsafe { bindings::set_memory_nx(addr, 1) };
+            assert_eq!(ret, EINVAL.to_errno());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_alias_of_cached_memory_is_not_to_be_changed() -> Result {
+        if !is_cached_or_skip(MODULE_TEXT) {
+            return Ok(());
+        }
+        for part in [MODULE_TEXT, MODULE_RODATA] {
+            let memory = Cached::new(part)?;
+            let aliases = aliases(memory.addr, Cached::SIZE)?;
+            // SAFETY: The memory is the test's own.
+            let page = unsafe { bindings::vmalloc_to_page(memory.addr as *const c_void) };
+
+            // SAFETY: As above; the calls are ones that fail.
+            let results = unsafe {
+                [
+                    bindings::set_direct_map_invalid_noflush(page),
+                    bindings::set_direct_map_default_noflush(page),
+                    bindings::set_direct_map_valid_noflush(page, 1, false),
+                    bindings::set_direct_map_valid_noflush(page, 1, true),
+                    bindings::set_memory_valid(aliases[0], 1, 0),
+                    bindings::set_memory_valid(memory.addr, 1, 0),
+                ]
+            };
+            assert!(results.iter().all(|&ret| ret == EINVAL.to_errno()));
+            assert!(is_read_only(memory.addr));
+            assert!(aliases.iter().all(|&alias| is_read_only(alias)));
+        }
+        Ok(())
+    }
+
     // An indirect call to code that has no CFI type would trap.
     #[cfg(not(CONFIG_CFI))]
     #[test]
@@ -791,8 +1098,7 @@ mod live {
         // BTI C; MOV W0, #42; RET.
         const CODE: [u32; 3] = [0xd503245f, 0x52800540, 0xd65f03c0];
 
-        // SAFETY: Reads what was set up at boot.
-        if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
+        if !is_cached_or_skip(MODULE_TEXT) {
             return Ok(());
         }
         let text = Cached::new(MODULE_TEXT)?;
@@ -814,8 +1120,7 @@ mod live {
 
     #[test]
     fn freed_text_is_filled_with_traps() -> Result {
-        // SAFETY: Reads what was set up at boot.
-        if !unsafe { bindings::execmem_is_rox(MODULE_TEXT) } {
+        if !is_cached_or_skip(MODULE_TEXT) {
             return Ok(());
         }
 

@@ -52,6 +52,16 @@ pub(crate) trait Tables {
 
     /// Notes that what maps `bytes` from `addr` has another size than before.
     fn resized(&mut self, addr: usize, bytes: usize, from: LeafSize, to: LeafSize);
+
+    /// Returns whether there is a CPU that must not see a valid executable leaf become a valid one
+    /// that is not, in one store. See [`Leaf::loses_execution`].
+    fn needs_break(&self) -> bool;
+
+    /// Removes leaves in `range` from all TLBs, after what was written is visible.
+    fn invalidate_leaves(&mut self, range: &Range<usize>);
+
+    /// Notes that leaves have changed in the table that has the one for `addr`.
+    fn changed(&mut self, addr: usize);
 }
 
 /// Tables whose leaves can be made smaller while they are used.
@@ -67,6 +77,9 @@ pub(crate) trait Shape: Tables {
     fn may_execute(&self, addr: usize) -> bool;
 }
 
+/// Tables that nobody else uses: no other CPU, and neither an interrupt nor other code on this one.
+pub(crate) trait Exclusive: Tables {}
+
 /// Why a range cannot be changed. Its permissions are as they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Error {
@@ -74,17 +87,6 @@ pub(crate) enum Error {
     Invalid,
     /// There is no memory for a table.
     NoMemory,
-}
-
-/// What changing a range did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Changed {
-    /// All leaves were so already.
-    Nothing,
-    /// Only leaves that were not valid, which no TLB holds.
-    Invalid,
-    /// Leaves that TLBs may hold as they were.
-    Valid,
 }
 
 /// Where a walk ends: at a leaf, or at a hole.
@@ -162,6 +164,9 @@ fn for_each_leaf<T: Tables>(
     Ok(())
 }
 
+/// A range of VAs, and the change that it gets.
+pub(crate) type Part = (Range<usize>, Change);
+
 /// What a change of a range takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Needs {
@@ -238,7 +243,7 @@ pub(crate) fn pin<T: Shape>(tables: &mut T, range: &Range<usize>) -> Result<(), 
         split_at(tables, addr + page, |_| true)?;
     }
     for_each_leaf(tables, range, |tables, _, entry, leaf| {
-        tables.write(entry, leaf.level(), leaf.pinned().descriptor());
+        replace(tables, entry, leaf, leaf.pinned());
         Ok(())
     })
 }
@@ -277,11 +282,13 @@ fn split_at<T: Shape>(
                         LeafSize::new(level, true),
                         LeafSize::new(level, false),
                     );
+                    tables.changed(addr);
                 }
                 if is_aligned(geometry.size(level)) {
                     return Ok(());
                 }
                 descriptor = split_block(tables, entry, leaf, addr)?;
+                tables.changed(addr);
             }
             Kind::Table => {}
         }
@@ -305,7 +312,7 @@ fn split_run<T: Shape>(tables: &mut T, first: T::Entry, level: Level) {
     for offset in (0..T::GEOMETRY.run(level) as isize).rev() {
         let entry = tables.at(first, offset);
         if let Kind::Leaf(leaf) = tables.read(entry).kind(level) {
-            tables.write(entry, level, leaf.alone().descriptor());
+            replace(tables, entry, leaf, leaf.alone());
         }
     }
 }
@@ -341,11 +348,23 @@ fn split_block<T: Shape>(
     Ok(table)
 }
 
+/// Writes `to` over `from`, which is live.
+fn replace<T: Tables>(tables: &mut T, entry: T::Entry, from: Leaf, to: Leaf) {
+    debug_assert!(!(from.loses_execution(to) && tables.needs_break()));
+    tables.write(entry, from.level(), to.descriptor());
+}
+
 /// Makes `change` in all of `range`, which [`check`] and [`split`] have prepared.
 ///
 /// Leaves that are so already are not written to, and may reach beyond the range. Those of a
 /// contiguous run are written one after the other; until TLBs are invalidated a CPU may use either
 /// attributes for all of the run (Arm ARM D8.7.1), which is the caller's as a whole.
+///
+/// Where [`Tables::needs_break`] says so, leaves that stop being executable are invalid meanwhile.
+/// Whoever owns the range does not access it then.
+///
+/// Calls `stale` with what TLBs may hold as it was, leaf by leaf. Returns whether any leaf has
+/// changed, valid or not.
 ///
 /// # Errors
 ///
@@ -354,8 +373,13 @@ pub(crate) fn apply<T: Tables>(
     tables: &mut T,
     range: &Range<usize>,
     change: Change,
-) -> Result<Changed, Error> {
-    let mut changed = Changed::Nothing;
+    mut stale: impl FnMut(&mut T, Range<usize>),
+) -> Result<bool, Error> {
+    let mut changed = match change.removes_execution() && tables.needs_break() {
+        true => remove_execution(tables, range, change)?,
+        false => false,
+    };
+    let mut noted = None;
 
     for_each_leaf(tables, range, |tables, addr, entry, leaf| {
         let new = leaf.with(change).ok_or(Error::Invalid)?;
@@ -366,15 +390,100 @@ pub(crate) fn apply<T: Tables>(
             return Err(Error::Invalid);
         }
 
-        tables.write(entry, leaf.level(), new.descriptor());
-        changed = changed.max(if leaf.is_valid() {
-            Changed::Valid
-        } else {
-            Changed::Invalid
-        });
+        replace(tables, entry, leaf, new);
+        // Once for each table.
+        let table = (leaf.level(), T::GEOMETRY.table(leaf.level(), addr));
+        if noted != Some(table) {
+            noted = Some(table);
+            tables.changed(addr);
+        }
+        if leaf.is_valid() {
+            stale(tables, addr..addr + T::GEOMETRY.size(leaf.level()));
+        }
+        changed = true;
         Ok(())
     })?;
     Ok(changed)
+}
+
+/// Makes the one leaf that maps `addr` valid, or invalid, as `change` says, and returns the size of
+/// what TLBs may then hold of it. All else of the leaf stays: the opposite change undoes it.
+///
+/// The leaf may map more than the caller's page, which nobody accesses. The rest of a contiguous
+/// run stays as it is: if that is invalid, a TLB may hold the run as valid until it is invalidated
+/// (Arm ARM D8.7.1).
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if `addr` is not mapped.
+pub(crate) fn flip<T: Exclusive>(
+    tables: &mut T,
+    addr: usize,
+    change: Change,
+) -> Result<LeafSize, Error> {
+    let end = find(tables, addr);
+    let (Some(entry), Some(leaf)) = (end.entry, end.leaf) else {
+        return Err(Error::Invalid);
+    };
+    let new = leaf.with(change.of_validity()).ok_or(Error::Invalid)?;
+
+    replace(tables, entry, leaf, new);
+    Ok(leaf.size())
+}
+
+/// Makes `change` in those leaves of `range` that stop being executable by it. Each is invalid
+/// until no TLB holds it as it was.
+///
+/// # Errors
+///
+/// As of [`apply`]. No leaf stays invalid.
+fn remove_execution<T: Tables>(
+    tables: &mut T,
+    range: &Range<usize>,
+    change: Change,
+) -> Result<bool, Error> {
+    // Adjacent leaves that are invalid now, and the change that makes them valid. No others are
+    // between them: what was invalid before stays so.
+    let mut broken: Option<Part> = None;
+    let mut changed = false;
+
+    let walked = for_each_leaf(tables, range, |tables, addr, entry, leaf| {
+        let new = leaf.with(change).ok_or(Error::Invalid)?;
+        if !leaf.loses_execution(new) {
+            return Ok(());
+        }
+        if !is_whole(range, addr, leaf, &T::GEOMETRY) {
+            return Err(Error::Invalid);
+        }
+
+        let to_valid = Change::validity_of(new);
+        let end = addr + T::GEOMETRY.size(leaf.level());
+        match &mut broken {
+            Some((range, change)) if range.end == addr && *change == to_valid => range.end = end,
+            _ => make_valid(tables, broken.replace((addr..end, to_valid)))?,
+        }
+        replace(tables, entry, leaf, new.invalid());
+        tables.changed(addr);
+        changed = true;
+        Ok(())
+    });
+    make_valid(tables, broken)?;
+    walked.map(|()| changed)
+}
+
+/// Makes leaves valid, all of which have just become invalid, when no TLB holds what they were
+/// before that.
+fn make_valid<T: Tables>(tables: &mut T, broken: Option<Part>) -> Result<(), Error> {
+    let Some((range, change)) = broken else {
+        return Ok(());
+    };
+
+    tables.invalidate_leaves(&range);
+    for_each_leaf(tables, &range, |tables, _, entry, leaf| {
+        let new = leaf.with(change).ok_or(Error::Invalid)?;
+        replace(tables, entry, leaf, new);
+        Ok(())
+    })
 }
 
 /// Returns how many level 2 leaves `range` has.
