@@ -127,6 +127,20 @@ no_wx() {
 	[ "$wx" = SUCCESS ] || fail "$1: check_wx_pages says $wx"
 }
 
+# settle: wait until nothing has changed for two seconds, of what the caches hold and how the linear
+# map is mapped. A cache keeps a free block for one, and half a second later leaves are whole again.
+settle() {
+	quiet=0 tries=0 was=
+	while [ $quiet -lt 20 ]; do
+		is=$(cat /sys/kernel/debug/execmem_cache 2>/dev/null; grep '^DirectMap' /proc/meminfo)
+		quiet=$((quiet + 1)) tries=$((tries + 1))
+		[ "$is" = "$was" ] || quiet=0
+		was=$is
+		[ $tries -le 300 ] || fail "after 30 s the caches or the linear map still change: $is"
+		usleep 100000
+	done
+}
+
 # save_tables NAME: leave /lab/out/NAME.dump, NAME.meminfo and NAME.vmstat, which tell of the
 # same moment: where something has changed the linear map meanwhile, they are taken anew.
 save_tables() {

@@ -20,11 +20,11 @@ make() {
 for kind in secretmem bpf kprobe; do
 	make $kind 16 || fail "$kind, see above"
 done
-sleep 1
+settle
 save_tables boot
 for kind in secretmem bpf kprobe; do
 	make $kind "$count" || fail "$kind, see above"
 	pass "$kind: $count times"
 done
-sleep 1
+settle
 save_tables idle

@@ -41,5 +41,5 @@ for name in $names; do
 done
 ! modules_are_loaded ||
 	fail "$(wc -l </proc/modules) modules stay loaded: $(cut -d' ' -f1,3,4 /proc/modules | xargs)"
-sleep 2
+settle
 pass "all unloaded, 0 stayed"

@@ -14,7 +14,7 @@ cat /sys/block/vda/dev >/sys/power/resume || fail 'no place to resume from'
 echo test_resume >/sys/power/disk || fail 'the kernel cannot test a resume'
 grep -q 'enabled: 1' /sys/kernel/debug/kfence/stats || fail 'KFENCE is off'
 /lab/lab-programs/churn secretmem 10 || fail 'secret memory, see above'
-sleep 1
+settle
 save_tables boot
 
 modprobe -a ext4 overlay squashfs || fail 'modprobe, see above'
@@ -33,7 +33,7 @@ reconnect
 resumed=$(dmesg | grep -c 'PM: hibernation: hibernation exit')
 [ "$resumed" = "$times" ] || fail "$resumed times resumed, not $times"
 [ "$(cat /sys/devices/system/cpu/online)" = "$(cat /sys/devices/system/cpu/present)" ] || fail 'a CPU is offline'
-sleep 1
+settle
 save_tables resumed
 pass "$times times hibernated and resumed"
 
@@ -42,7 +42,7 @@ unload_unused || fail 'rmmod, see above'
 modprobe -a ext4 overlay squashfs && rmmod ext4 overlay squashfs && unload_unused ||
 	fail 'modules after the resume, see above'
 /lab/lab-programs/churn secretmem 10 || fail 'secret memory, see above'
-sleep 1
+settle
 save_tables idle
 [ "$(sed -n 's/^total bugs: *//p' /sys/kernel/debug/kfence/stats)" = 0 ] || fail 'KFENCE has found bugs'
 pass 'modules and secret memory after that'

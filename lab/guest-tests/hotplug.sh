@@ -48,10 +48,10 @@ had=$(total)
 # Once, so that what stays for good is there.
 add
 remove
-sleep 1
+settle
 save_tables boot
 add
-sleep 1
+settle
 save_tables added
 has=$(total)
 [ $((has - had)) = $((size >> 10)) ] || fail "$has kB of memory after $had kB, and $size bytes were added"
@@ -70,7 +70,7 @@ done
 rm /tmp/changing
 wait $churn || fail 'modules or secret memory, see above'
 unload_unused || fail 'rmmod, see above'
-sleep 2
+settle
 save_tables idle
 no_wx idle
 pass "$rounds times, while the linear map was split and joined"

@@ -7,14 +7,14 @@
 #   sections                              "module section address 0", the code sections, loaded
 #   modules                               /proc/modules, loaded
 #
-# They are saved when modules have been loaded or unloaded for a second.
+# They are saved when nothing has changed for two seconds.
 #
 # usage: modules.sh [ROUNDS]
 . /lab/guest-lib.sh
 
 # stage NAME: save the page tables (in the first round) and look for W+X mappings.
 stage() {
-	sleep 1
+	settle
 	[ $round != 1 ] || save_tables "$1"
 	# With rodata=off the kernel's own text is W+X, as was asked for.
 	! grep -q 'rodata=off' /proc/cmdline || return 0

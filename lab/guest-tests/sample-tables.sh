@@ -27,8 +27,8 @@ churn() {
 		modprobe -a $modules || return 1
 		unload_unused rox_cached || return 1
 		[ "$(wc -l </proc/modules)" = 1 ] || return 1
-		# Blocks leave the cache a little later.
-		sleep 1
+		# The last blocks leave the cache a second later.
+		sleep 2
 		round=$((round + 1))
 	done
 }

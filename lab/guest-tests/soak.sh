@@ -88,7 +88,7 @@ grep -q ' [1-9][0-9]* samples' /tmp/churn-perf || fail 'perf sees no page size o
 kprobes || fail 'kprobes, see above'
 stress_ng || fail "stress-ng's module stressor, see above"
 trace && jump_labels || fail 'tracing does not work'
-sleep 2
+settle
 save_tables boot
 
 end=$(($(now) + seconds))
@@ -113,7 +113,7 @@ wait_for $jobs
 
 # What the loops used is free, but what they pulled in is still there.
 unload_unused || fail 'rmmod, see above'
-sleep 2
+settle
 save_tables idle
 grep "^direct_map" /lab/out/idle.vmstat
 pass "$seconds s"
