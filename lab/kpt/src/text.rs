@@ -2,7 +2,8 @@
 //! Says for each loaded module whether its text lies in the execmem cache.
 //!
 //! A block of the cache is a vmalloc area that starts at a multiple of 2 MiB, is a multiple of
-//! 2 MiB long when its guard page is left out, and was allocated from mm/execmem.c. Text is in
+//! 2 MiB long when its guard page, if it has one, is left out, and was allocated from
+//! mm/execmem.c. Text is in
 //! the cache when it lies inside such a block and the dump maps all of it read-only and
 //! executable. vmallocinfo names the function that an allocation returns to; which of the
 //! `execmem_*` functions that is depends on what the compiler inlined, so all of them pass.
@@ -88,7 +89,7 @@ pub enum Outside {
     NoArea,
     /// The area does not start at a multiple of 2 MiB.
     Base(Va),
-    /// The area, less its guard page, is not a multiple of 2 MiB long.
+    /// The area, less a guard page, is not a multiple of 2 MiB long.
     Size(u64),
     /// The area was allocated by other code.
     Caller(String),
@@ -260,7 +261,11 @@ impl Section {
         let Some(area) = areas.holding(self.range) else {
             return Some(Outside::NoArea);
         };
-        let usable = area.range.bytes().saturating_sub(guard);
+        let size = area.range.bytes();
+        let usable = match size % CACHE_BLOCK {
+            0 => size,
+            _ => size.saturating_sub(guard),
+        };
         if !area.range.start().is_aligned(CACHE_BLOCK) {
             return Some(Outside::Base(area.range.start()));
         }

@@ -265,14 +265,18 @@ fn report_takes_its_own_json_as_recorded_rows() {
 }
 
 fn text(run: &str, more: &[&str]) -> Output {
+    text_in(&data(&format!("{run}/vmallocinfo")), run, more)
+}
+
+fn text_in(areas: &str, run: &str, more: &[&str]) -> Output {
     let file = |name| data(&format!("{run}/{name}"));
-    let (sections, areas, dump) = (file("sections"), file("vmallocinfo"), file("loaded.dump"));
+    let (sections, dump) = (file("sections"), file("loaded.dump"));
     let mut arguments = vec![
         "text",
         "--sections",
         &sections,
         "--vmallocinfo",
-        &areas,
+        areas,
         &dump,
     ];
     arguments.extend(more);
@@ -289,6 +293,16 @@ fn text_finds_the_cache() {
     assert_eq!(located["totals"]["text_bytes_in_cache"], 126_976);
     assert_eq!(located["modules"][0]["sections"][0]["granularity"], "pmd");
     assert_eq!(located["modules"][0]["sections"][1]["outside"], "no_area");
+}
+
+#[test]
+fn blocks_have_a_guard_page_or_none() {
+    let areas = std::fs::read_to_string(data("ours/vmallocinfo")).expect("the fixture");
+    let areas = areas.replace("a401000 4198400", "a400000 4194304");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("no-guard");
+    std::fs::write(&path, areas).expect("written");
+    let located = text_in(&path.display().to_string(), "ours", &[]);
+    assert_eq!(status(&located), 0, "{located:?}");
 }
 
 #[test]
