@@ -9,7 +9,7 @@ PAGES ?= 4k
 .PHONY: help run check each-patch pages x86 soak tree export check-export kernel stock shell base-update clean
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
 	@echo 'Variables: PAGES=4k|16k|64k DEBUG=1 EXTRA=each-patch SERIES=7.3|7.2 KSRC=DIR TOOLCHAIN=host JOBS=N'
 
 run: ## build the kernel, load real modules on the bbml3 and the plain CPU, print the table
