@@ -7,6 +7,12 @@
  *             free: "0xSTART-0xEND 0xMAPPING PERMISSION", the addresses of the linear alias,
  *             the address in the cache, and ro, RW or invalid for the alias. A cache
  *             neither takes nor gives memory while it is listed
+ *   unsound   a line for each page of the caches that is not as it should be: "0xADDRESS WHAT".
+ *             All of it has a read-only alias. What is free is read-only, and holds nothing
+ *             but traps and is executable, or is not executable; what is in use is not
+ *             writable and executable
+ *   address   an address to look at
+ *   leaf      how it is mapped: "ro" or "RW", and "X" or "nx"; "invalid", or "unmapped"
  *   released  how many blocks have left their cache. What aliases listed before a dump of
  *             the page tables was in a cache throughout, if this is the same afterwards
  */
@@ -16,24 +22,16 @@
 #include <linux/debugfs.h>
 #include <linux/init.h>
 #include <linux/kprobes.h>
-#include <linux/maple_tree.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/seq_file.h>
 
-#include "kernel_tables.h"
+#include "caches.h"
 
-/* As in mm/execmem.c. */
-struct execmem_cache {
-	struct mutex mutex;	/* for all below */
-	struct maple_tree busy_areas;
-	struct maple_tree free_areas;
-	unsigned int pending_free_cnt;
-};
+/* brk #0x100, as execmem_fill_trapping_insns() has it. */
+#define TRAP	0xd4202000
 
-static const char *const names[] = { "execmem_rox_cache", "execmem_ro_cache" };
-static struct execmem_cache *caches[ARRAY_SIZE(names)];
 static struct dentry *dir;
+static u64 address;
 static atomic_t released;
 
 struct part {
@@ -87,7 +85,7 @@ static void show_tree(struct seq_file *file, struct maple_tree *tree)
 
 static int aliases_show(struct seq_file *file, void *unused)
 {
-	for (int i = 0; i < ARRAY_SIZE(caches); i++) {
+	for (int i = 0; i < CACHES; i++) {
 		guard(mutex)(&caches[i]->mutex);
 		show_tree(file, &caches[i]->busy_areas);
 		show_tree(file, &caches[i]->free_areas);
@@ -95,6 +93,81 @@ static int aliases_show(struct seq_file *file, void *unused)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(aliases);
+
+static bool is_filled(const __le32 *page)
+{
+	for (int i = 0; i < PAGE_SIZE / sizeof(*page); i++)
+		if (le32_to_cpu(page[i]) != TRAP)
+			return false;
+	return true;
+}
+
+/* What is wrong with the page at @addr, if anything. */
+static const char *complaint(unsigned long addr, bool busy, bool executable)
+{
+	struct leaf mapping = leaf_at(addr), alias;
+
+	if (!mapping.size || !(mapping.attributes & PTE_VALID))
+		return "is not mapped";
+	alias = leaf_at((unsigned long)phys_to_virt(mapping.phys));
+	if (!(alias.attributes & PTE_VALID))
+		return "has an invalid alias";
+	if (!(alias.attributes & PTE_RDONLY))
+		return mapping.attributes & PTE_PXN ? "has a writable alias" :
+						      "is executable and has a writable alias";
+	if (busy)
+		return mapping.attributes & (PTE_PXN | PTE_RDONLY) ? NULL :
+								     "is writable and executable";
+	if (!(mapping.attributes & PTE_RDONLY))
+		return "is free and writable";
+	if (executable == !!(mapping.attributes & PTE_PXN))
+		return executable ? "is free text and not executable" :
+				    "is free data and executable";
+	if (executable && !is_filled((void *)addr))
+		return "is free text and no trap";
+	return NULL;
+}
+
+static void complain(struct seq_file *file, struct maple_tree *tree, bool busy, bool executable)
+{
+	MA_STATE(mas, tree, 0, ULONG_MAX);
+	void *entry;
+
+	mas_for_each(&mas, entry, ULONG_MAX) {
+		for (unsigned long addr = mas.index; addr < mas.last; addr += PAGE_SIZE) {
+			const char *what = complaint(addr, busy, executable);
+
+			if (what)
+				seq_printf(file, "0x%lx %s\n", addr, what);
+		}
+	}
+}
+
+static int unsound_show(struct seq_file *file, void *unused)
+{
+	for (int i = 0; i < CACHES; i++) {
+		guard(mutex)(&caches[i]->mutex);
+		complain(file, &caches[i]->busy_areas, true, i == TEXT_CACHE);
+		complain(file, &caches[i]->free_areas, false, i == TEXT_CACHE);
+	}
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(unsound);
+
+static int leaf_show(struct seq_file *file, void *unused)
+{
+	struct leaf leaf = leaf_at(address);
+
+	if (!leaf.size)
+		seq_puts(file, "unmapped\n");
+	else if (!(leaf.attributes & PTE_VALID))
+		seq_puts(file, "invalid\n");
+	else
+		seq_printf(file, "%s %s\n", permission_of(&leaf),
+			   leaf.attributes & PTE_PXN ? "nx" : "X");
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(leaf);
 
 static int block_is_released(struct kprobe *probe, struct pt_regs *regs)
 {
@@ -114,16 +187,21 @@ static int __init rox_cached_init(void)
 	ret = find_kernel_tables();
 	if (ret)
 		return ret;
-	for (int i = 0; i < ARRAY_SIZE(names); i++) {
-		caches[i] = lookup(names[i]);
-		if (!caches[i])
+	find_caches();
+	for (int i = 0; i < CACHES; i++) {
+		if (!caches[i]) {
+			pr_err("the kernel has no %s\n", cache_names[i]);
 			return -ENOENT;
+		}
 	}
 	ret = register_kprobe(&release_probe);
 	if (ret)
 		return ret;
 	dir = debugfs_create_dir("rox_cached", NULL);
 	debugfs_create_file("aliases", 0400, dir, NULL, &aliases_fops);
+	debugfs_create_file("unsound", 0400, dir, NULL, &unsound_fops);
+	debugfs_create_x64("address", 0600, dir, &address);
+	debugfs_create_file("leaf", 0400, dir, NULL, &leaf_fops);
 	debugfs_create_atomic_t("released", 0400, dir, &released);
 	return 0;
 }
