@@ -2,13 +2,13 @@
 
 //! Translation tables in ordinary memory, with a log of the entries that were written.
 
-use std::{marker::PhantomData, ops::Range};
+use std::{collections::HashSet, marker::PhantomData, ops::Range};
 
 use crate::{
     coalesce::Join,
     descriptor::{Descriptor, Kind, Leaf},
     geometry::{Geometry, LeafSize, Level},
-    walk::{self, Shape, Tables},
+    walk::{self, Exclusive, Shape, Tables},
 };
 
 /// A page size as a type.
@@ -79,6 +79,10 @@ pub struct Memory<P> {
     pub bytes: [usize; 5],
     /// Stores to tables that no entry pointed to, made visible or not.
     unpublished: bool,
+    /// Whether executable leaves have to be invalid before they are not executable.
+    pub needs_break: bool,
+    /// Pages that TLBs may hold as executable although they are not.
+    cached: HashSet<usize>,
     _pages: PhantomData<P>,
 }
 
@@ -96,7 +100,37 @@ impl<P: PageSize> Memory<P> {
             writes: Vec::new(),
             bytes: [0; 5],
             unpublished: false,
+            needs_break: false,
+            cached: HashSet::new(),
             _pages: PhantomData,
+        }
+    }
+
+    /// Removes everything from all TLBs, as whoever has changed something does.
+    pub fn invalidate_all(&mut self) {
+        self.cached.clear();
+    }
+
+    /// Notes what TLBs may hold of leaf `old` at `start` that is replaced by `new`, and checks that
+    /// they hold nothing as executable that is valid and no longer so.
+    fn check_execution(&mut self, start: usize, old: Descriptor, new: Descriptor, level: Level) {
+        let leaf = |descriptor: Descriptor| match descriptor.kind(level) {
+            Kind::Leaf(leaf) if leaf.is_valid() => Some(leaf),
+            _ => None,
+        };
+        let pages = start >> P::SHIFT..(start + P::GEOMETRY.size(level)) >> P::SHIFT;
+        if leaf(old).is_some_and(|leaf| leaf.is_executable()) {
+            self.cached.extend(pages.clone());
+        }
+        match leaf(new) {
+            Some(leaf) if leaf.is_executable() => pages.for_each(|page| {
+                self.cached.remove(&page);
+            }),
+            Some(_) => assert!(
+                !pages.clone().any(|page| self.cached.contains(&page)),
+                "a TLB may hold as executable what is valid and not executable"
+            ),
+            None => {}
         }
     }
 
@@ -212,6 +246,9 @@ impl<P: PageSize> Tables for Memory<P> {
 
         let size = P::GEOMETRY.size(level);
         let start = base + index * size;
+        if self.needs_break {
+            self.check_execution(start, old, descriptor, level);
+        }
         if level != Level::Pte && descriptor.bits() & 3 == 3 {
             assert!(
                 !self.unpublished,
@@ -239,7 +276,18 @@ impl<P: PageSize> Tables for Memory<P> {
         self.bytes[from.index()] -= bytes;
         self.bytes[to.index()] += bytes;
     }
+
+    fn needs_break(&self) -> bool {
+        self.needs_break
+    }
+
+    fn invalidate_leaves(&mut self, range: &Range<usize>) {
+        let pages = range.start >> P::SHIFT..range.end >> P::SHIFT;
+        self.cached.retain(|page| !pages.contains(page));
+    }
 }
+
+impl<P: PageSize> Exclusive for Memory<P> {}
 
 impl<P: PageSize> Memory<P> {
     /// Counts how many bytes leaves of each size map.

@@ -63,8 +63,10 @@ impl<P: PageSize> Model<P> {
         } else {
             6 * units[3]
         };
+        let mut memory = Memory::new();
+        memory.needs_break = random.random_bool(0.5);
         let mut model = Self {
-            memory: Memory::new(),
+            memory,
             oracle: Oracle::new::<P>(pages),
             pages,
             tables: 0,
@@ -222,6 +224,7 @@ impl<P: PageSize> Model<P> {
         self.check_written(true);
 
         assert!(walk::apply(&mut self.memory, &bytes, change).is_ok());
+        self.memory.invalidate_all();
         self.note(range, set, clear);
         self.check_written(true);
     }
@@ -244,6 +247,7 @@ impl<P: PageSize> Model<P> {
             return;
         }
         assert!(walk::apply(&mut self.memory, &bytes, change).is_ok());
+        self.memory.invalidate_all();
         self.note(range, set, clear);
         self.check_written(true);
     }
@@ -301,6 +305,31 @@ impl<P: PageSize> Model<P> {
         self.check_written(true);
     }
 
+    /// Makes the leaf of an invalid page valid and invalid again, as hibernation does to copy it.
+    fn flip(&mut self, random: &mut SmallRng, page: usize) {
+        let Some(attributes) = self.oracle.attributes(page) else {
+            return;
+        };
+        if attributes & VALID != 0 {
+            return;
+        }
+        let global = [0, NOT_GLOBAL][random.random_range(0..2)];
+        let to_default = Change::new(VALID | global | WRITE, INVALID | RDONLY);
+        let to_invalid = Change::new(INVALID, VALID | global);
+        let addr = page << P::SHIFT;
+
+        for (change, is_valid) in [(to_default, true), (to_invalid, false)] {
+            let change = change.expect("an ordinary change");
+            let size = walk::flip(&mut self.memory, addr, change).expect("it is mapped");
+            assert_eq!(size.index(), self.oracle.unit(page), "what TLBs may hold");
+            let (descriptor, _) = self.memory.lookup(addr).expect("it is mapped");
+            assert_eq!(descriptor.bits() & VALID != 0, is_valid);
+        }
+        // All is as before, and nothing was split.
+        self.memory.invalidate_all();
+        self.check_written(true);
+    }
+
     /// Restores and joins everything, and checks that it is as it was at first.
     fn heal(&mut self) {
         let (set, clear) = (DEFAULT, RDONLY | INVALID | GUARDED);
@@ -309,6 +338,7 @@ impl<P: PageSize> Model<P> {
 
         for run in Self::runs(0..self.pages, is_mapped) {
             assert!(walk::apply(&mut self.memory, &Self::bytes(&run), change).is_ok());
+            self.memory.invalidate_all();
             self.note(run, set, clear);
         }
         self.memory.writes.clear();
@@ -418,6 +448,7 @@ pub fn run<P: PageSize>(seed: u64, steps: u64) {
                 1 if epoch % 4 == 0 => model.pin(range.start..range.end.min(range.start + 3)),
                 2..=100 => model.restore(range),
                 101..=200 => model.join(&mut random, range),
+                201..=220 => model.flip(&mut random, range.start),
                 _ => model.change(&mut random, range),
             }
             done += 1;
