@@ -7,6 +7,8 @@
  *
  *   - no page was executable as long as it could be written by its linear alias, or by a
  *     mapping that was unmapped lazily;
+ *   - with erratum 2645198 (Cortex-A715), no page was valid and not executable as long as a
+ *     TLB might hold it as executable;
  *   - in the end no TLB held more than the tables say.
  */
 
@@ -40,6 +42,9 @@ static unsigned int tracked_count;
 
 /* TLBs may hold another mapping of the pages, a writable one. */
 static bool stale;
+
+/* A leaf has to be invalid, for TLBs too, before it stops being executable. */
+static bool needs_break;
 
 static const char *doing = "nothing";
 static unsigned int looks, invalidations, unmaps, problems;
@@ -77,8 +82,12 @@ static void look(void)
 {
 	for (unsigned int i = 0; i < tracked_count; i++) {
 		struct tracked *t = &tracked[i];
+		u8 permissions = permitted(t->mapping.addr, t->page);
 
-		t->mapping.cached |= permitted(t->mapping.addr, t->page);
+		if (needs_break && (t->mapping.cached & EXECUTE) && permissions &&
+		    !(permissions & EXECUTE))
+			problem("page %u stops being executable while it is valid", i);
+		t->mapping.cached |= permissions;
 		t->alias.cached |= permitted(t->alias.addr, t->page);
 		if (!(t->mapping.cached & EXECUTE))
 			continue;
@@ -353,6 +362,7 @@ static int __init rox_tlb_init(void)
 	ret = find_kernel_tables() ?: find_calls();
 	if (ret)
 		return ret;
+	needs_break = cpus_have_final_cap(ARM64_WORKAROUND_2645198);
 	find_area = lookup("find_vm_area");
 	populate = lookup("execmem_arch_populate");
 	release = lookup("execmem_arch_release");
