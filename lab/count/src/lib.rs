@@ -2,7 +2,8 @@
 //! Counts what loading and unloading kernel modules costs, in instructions, TLBI and DSB, and
 //! compares kernels. This crate is all of it that needs no QEMU: which instructions count
 //! ([`opcode`]), where they count ([`track`]), what a run leaves ([`record`]), and what is
-//! said about runs ([`report`], [`stacks`]). It reads files and writes results, nothing else.
+//! said about runs ([`report`], [`stacks`]). Beside that, what another plugin, in `stores/`, knows
+//! of the kernel's page tables ([`leaves`]). It reads files and writes results, nothing else.
 //! The plugin in `plugin/` brings QEMU's events here and writes the record.
 //!
 //! # What is counted
@@ -28,6 +29,7 @@
 pub mod arguments;
 pub mod counts;
 pub mod error;
+pub mod leaves;
 pub mod opcode;
 pub mod record;
 pub mod report;

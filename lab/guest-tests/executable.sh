@@ -1,0 +1,26 @@
+#!/bin/sh
+# Have memory become executable, and not executable again, in all ways that there are: what
+# set_memory_*() and the caches do to an area, with the self-test rox_tlb; modules; memory for
+# kprobes. What is to be seen of it is for the one who runs this.
+#
+# usage: executable.sh [TIMES]
+. /lab/guest-lib.sh
+times=${1:-2}
+
+run_module /lab/permissions/rox_tlb.ko || {
+	said rox_tlb
+	fail 'rox_tlb, see above'
+}
+pass 'set_memory_*()'
+modprobe -a ext4 overlay squashfs && rmmod ext4 overlay squashfs && unload_unused ||
+	fail 'modules, see above'
+turn=1
+while [ $turn -le "$times" ]; do
+	modprobe -a ext4 overlay squashfs || fail 'modprobe, see above'
+	rmmod ext4 overlay squashfs || fail 'rmmod, see above'
+	unload_unused || fail 'rmmod, see above'
+	# Blocks that nobody uses leave the cache.
+	sleep 1
+	turn=$((turn + 1))
+done
+pass "$times times modules"
