@@ -15,7 +15,7 @@
 
 mod memory;
 mod oracle;
-mod ranges;
+mod passes;
 mod steps;
 
 #[path = "../../../arch/arm64/mm/rox/coalesce.rs"]
@@ -49,7 +49,8 @@ fn main() {
     let Arguments { steps, seed } = Arguments::parse();
     let each = steps.div_ceil(3);
 
-    ranges::run(seed, steps / 10);
+    passes::count_steps();
+    passes::run(seed, steps / 10);
     steps::run::<memory::Pages4K>(seed, each);
     steps::run::<memory::Pages16K>(seed, each);
     steps::run::<memory::Pages64K>(seed, each);

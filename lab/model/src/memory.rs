@@ -2,12 +2,13 @@
 
 //! Translation tables in ordinary memory, with a log of the entries that were written.
 
-use std::{collections::HashSet, marker::PhantomData, ops::Range};
+use std::{cell::Cell, collections::HashSet, marker::PhantomData, mem, ops::Range};
 
 use crate::{
     coalesce::Join,
     descriptor::{Descriptor, Kind, Leaf},
     geometry::{Geometry, LeafSize, Level},
+    pending::Pending,
     walk::{self, Exclusive, Shape, Tables},
 };
 
@@ -77,6 +78,10 @@ pub struct Memory<P> {
     pub writes: Vec<Write>,
     /// How many bytes leaves of each size map, as what is tested counts them.
     pub bytes: [usize; 5],
+    /// Which tables have changed.
+    pub pending: Pending,
+    /// How many entries have been read since this was last cleared.
+    pub reads: Cell<usize>,
     /// Stores to tables that no entry pointed to, made visible or not.
     unpublished: bool,
     /// Whether executable leaves have to be invalid before they are not executable.
@@ -89,9 +94,15 @@ pub struct Memory<P> {
 impl<P: PageSize> Memory<P> {
     /// Makes a top table for the VAs from 0.
     pub fn new() -> Self {
+        Self::for_bytes(P::GEOMETRY.size(Level::Pud) * P::GEOMETRY.entries())
+    }
+
+    /// Makes a top table for so many VAs from 0. It is longer than others if they need that: as
+    /// several tables would be that a level above has.
+    pub fn for_bytes(bytes: usize) -> Self {
         Self {
             tables: vec![Table {
-                entries: vec![0; P::GEOMETRY.entries()],
+                entries: vec![0; bytes.div_ceil(P::GEOMETRY.size(Level::Pud))],
                 base: Some(0),
                 level: Level::Pud,
                 state: State::Used,
@@ -99,6 +110,8 @@ impl<P: PageSize> Memory<P> {
             budget: usize::MAX,
             writes: Vec::new(),
             bytes: [0; 5],
+            pending: Pending::new(),
+            reads: Cell::new(0),
             unpublished: false,
             needs_break: false,
             cached: HashSet::new(),
@@ -209,7 +222,7 @@ impl<P: PageSize> Tables for Memory<P> {
     const GEOMETRY: Geometry = P::GEOMETRY;
 
     fn top(&self, addr: usize) -> Option<Self::Entry> {
-        Some((0, P::GEOMETRY.index(Level::Pud, addr)))
+        Some((0, addr / P::GEOMETRY.size(Level::Pud)))
     }
 
     fn first(&self, descriptor: Descriptor) -> Self::Entry {
@@ -221,12 +234,16 @@ impl<P: PageSize> Tables for Memory<P> {
 
     fn at(&self, (table, index): Self::Entry, offset: isize) -> Self::Entry {
         let index = index.wrapping_add_signed(offset);
-        assert!(index < P::GEOMETRY.entries(), "outside of the table");
+        assert!(
+            table == 0 || index < P::GEOMETRY.entries(),
+            "outside of the table"
+        );
         (table, index)
     }
 
     fn read(&self, (table, index): Self::Entry) -> Descriptor {
         assert_eq!(self.tables[table].state, State::Used, "read after use");
+        self.reads.set(self.reads.get() + 1);
         Descriptor::from_bits(self.tables[table].entries[index])
     }
 
@@ -235,6 +252,11 @@ impl<P: PageSize> Tables for Memory<P> {
         assert_eq!(self.tables[table].state, State::Used, "written after use");
         let old = Descriptor::from_bits(self.tables[table].entries[index]);
         if level != Level::Pte && old.bits() & 3 == 3 {
+            if old.with_pending(descriptor.is_pending()) == descriptor {
+                // A note: it maps what it did.
+                self.tables[table].entries[index] = descriptor.bits();
+                return;
+            }
             let (unlinked, _) = self.first(old);
             self.tables[unlinked].state = State::Unlinked;
         }
@@ -285,11 +307,25 @@ impl<P: PageSize> Tables for Memory<P> {
         let pages = range.start >> P::SHIFT..range.end >> P::SHIFT;
         self.cached.retain(|page| !pages.contains(page));
     }
+
+    fn changed(&mut self, addr: usize) {
+        let mut pending = mem::replace(&mut self.pending, Pending::new());
+        pending.note(self, addr);
+        self.pending = pending;
+    }
 }
 
 impl<P: PageSize> Exclusive for Memory<P> {}
 
 impl<P: PageSize> Memory<P> {
+    /// Makes one step of a pass that collapses what has changed. Returns whether there may be more.
+    pub fn collapse_some(&mut self) -> bool {
+        let mut pending = mem::replace(&mut self.pending, Pending::new());
+        let is_more = pending.step(self);
+        self.pending = pending;
+        is_more
+    }
+
     /// Counts how many bytes leaves of each size map.
     pub fn measure(&mut self, bytes: Range<usize>) -> [usize; 5] {
         let mut sizes = [0; 5];

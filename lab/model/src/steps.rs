@@ -276,19 +276,6 @@ impl<P: PageSize> Model<P> {
         }
     }
 
-    /// Checks that there is nothing to join in `reach` pages around `page`: what is larger than a
-    /// level 2 block is one leaf, or a hole.
-    fn check_reach(&self, page: usize, reach: usize) {
-        let unit = units::<P>();
-        assert!(reach == unit[2] || reach == unit[4], "reach");
-        if reach == unit[4] {
-            let start = page / reach * reach;
-            let mut pages = start..(start + reach).min(self.pages);
-            let is_hole = |page: usize| self.oracle.pages[page] == Page::Hole;
-            assert!(self.oracle.unit(page) == 4 || pages.all(is_hole), "reach");
-        }
-    }
-
     /// Maps pages by pages for good, as those of KFENCE's pool.
     fn pin(&mut self, range: Range<usize>) {
         let bytes = Self::bytes(&range);
@@ -341,9 +328,7 @@ impl<P: PageSize> Model<P> {
             self.memory.invalidate_all();
             self.note(run, set, clear);
         }
-        self.memory.writes.clear();
-        self.join_blocks(0..self.pages, &(0..self.pages));
-        self.check_all();
+        self.join_pending();
         if self.oracle.has_pins() {
             return;
         }
@@ -353,7 +338,17 @@ impl<P: PageSize> Model<P> {
         assert_eq!(self.memory.tables(), self.tables, "tables");
     }
 
-    /// Joins leaves in a range as the worker does, block by block.
+    /// Joins leaves in all tables that have changed, which is all that can be joined anywhere.
+    fn join_pending(&mut self) {
+        while self.memory.collapse_some() {}
+        for page in (0..self.pages).step_by(units::<P>()[2]) {
+            self.oracle.join(page, &(0..self.pages));
+        }
+        self.check_all();
+        self.memory.writes.clear();
+    }
+
+    /// Joins leaves in a range as the worker does in blocks of the caches, block by block.
     fn join(&mut self, random: &mut SmallRng, range: Range<usize>) {
         let within = match random.random_range(0..4) {
             // As in the module region: nothing but the range itself.
@@ -373,9 +368,8 @@ impl<P: PageSize> Model<P> {
         let bytes = Self::bytes(within);
         for page in (range.start / block * block..range.end).step_by(block) {
             let page = page.max(range.start);
-            let reach = coalesce::coalesce(&mut self.memory, page << P::SHIFT, &bytes);
+            coalesce::coalesce(&mut self.memory, page << P::SHIFT, &bytes);
             self.oracle.join(page, within);
-            self.check_reach(page, reach >> P::SHIFT);
             self.check_written(true);
         }
     }
@@ -442,8 +436,9 @@ pub fn run<P: PageSize>(seed: u64, steps: u64) {
         for _ in 0..EPOCH.min(steps - done) {
             let range = model.range(&mut random);
             match random.random_range(0..500) {
-                // It looks at 1 GiB of pages: rarely.
+                // These look at 1 GiB of pages, or at all of them: rarely.
                 0 => model.restore_widely(range.start),
+                1 if random.random_bool(0.2) => model.join_pending(),
                 // Not always: with pins not everything heals.
                 1 if epoch % 4 == 0 => model.pin(range.start..range.end.min(range.start + 3)),
                 2..=100 => model.restore(range),
