@@ -52,7 +52,7 @@ fn change(memory: &mut Memory<Pages4K>, range: &Range<usize>, set: u64, clear: u
     if walk::check(memory, range, change) == Ok(Needs::Split) {
         walk::split(memory, range, change).expect("memory");
     }
-    walk::apply(memory, range, change).expect("a prepared change");
+    walk::apply(memory, range, change, |_, _| {}).expect("a prepared change");
     memory.writes.clear();
 }
 

@@ -223,10 +223,36 @@ impl<P: PageSize> Model<P> {
         }
         self.check_written(true);
 
-        assert!(walk::apply(&mut self.memory, &bytes, change).is_ok());
-        self.memory.invalidate_all();
-        self.note(range, set, clear);
+        self.apply(&range, set, clear);
         self.check_written(true);
+    }
+
+    /// Changes a range, and checks what TLBs may hold that is no longer so: those pages that change,
+    /// and are valid before.
+    fn apply(&mut self, range: &Range<usize>, set: u64, clear: u64) {
+        let change = Change::new(set, clear).expect("an ordinary change");
+        let is_stale = |page: &usize| {
+            let before = self.oracle.attributes(*page).unwrap_or(0);
+            let after = self.oracle.after(*page, set, clear).unwrap_or(0);
+            // What stops being executable has been invalidated where that has to be.
+            let loses_execution = after & VALID != 0 && before & PXN == 0 && after & PXN != 0;
+            let is_broken = self.memory.needs_break && loses_execution;
+            before & VALID != 0 && before != after && !is_broken
+        };
+        let expected: Vec<usize> = range.clone().filter(is_stale).collect();
+        let changes = range
+            .clone()
+            .any(|page| self.oracle.changes(page, set, clear));
+
+        let mut stale = Vec::new();
+        let bytes = Self::bytes(range);
+        let changed = walk::apply(&mut self.memory, &bytes, change, |_, range| {
+            stale.extend(range.start >> P::SHIFT..range.end >> P::SHIFT);
+        });
+        assert_eq!(changed, Ok(changes));
+        assert_eq!(stale, expected, "stale");
+        self.memory.invalidate_all();
+        self.note(range.clone(), set, clear);
     }
 
     /// Restores a range as `vfree()` does: only what is not the default, and without a split.
@@ -238,7 +264,7 @@ impl<P: PageSize> Model<P> {
         let [first, last] = self.cuts(&range, set, clear);
 
         if is_legal(range.start) && first {
-            let result = walk::apply(&mut self.memory, &bytes, change);
+            let result = walk::apply(&mut self.memory, &bytes, change, |_, _| {});
             assert_eq!(result, Err(Error::Invalid));
             assert!(self.memory.writes.is_empty(), "a leaf is changed in part");
             return;
@@ -246,9 +272,7 @@ impl<P: PageSize> Model<P> {
         if !range.clone().all(is_legal) || last {
             return;
         }
-        assert!(walk::apply(&mut self.memory, &bytes, change).is_ok());
-        self.memory.invalidate_all();
-        self.note(range, set, clear);
+        self.apply(&range, set, clear);
         self.check_written(true);
     }
 
@@ -320,13 +344,10 @@ impl<P: PageSize> Model<P> {
     /// Restores and joins everything, and checks that it is as it was at first.
     fn heal(&mut self) {
         let (set, clear) = (DEFAULT, RDONLY | INVALID | GUARDED);
-        let change = Change::new(set, clear).expect("an ordinary change");
         let is_mapped = |page: usize| self.oracle.pages[page] != Page::Hole;
 
         for run in Self::runs(0..self.pages, is_mapped) {
-            assert!(walk::apply(&mut self.memory, &Self::bytes(&run), change).is_ok());
-            self.memory.invalidate_all();
-            self.note(run, set, clear);
+            self.apply(&run, set, clear);
         }
         self.join_pending();
         if self.oracle.has_pins() {

@@ -9,7 +9,8 @@
  *     mapping that was unmapped lazily;
  *   - with erratum 2645198 (Cortex-A715), no page was valid and not executable as long as a
  *     TLB might hold it as executable;
- *   - in the end no TLB held more than the tables say.
+ *   - in the end no TLB held more than the tables say;
+ *   - no call took more TLBIs than there is a limit for, nor any for what did not change.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -20,6 +21,8 @@
 #include <linux/sched.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+
+#include <asm/tlbflush.h>
 
 #include "kernel_tables.h"
 
@@ -48,6 +51,9 @@ static bool needs_break;
 
 static const char *doing = "nothing";
 static unsigned int looks, invalidations, unmaps, problems;
+/* Since begin_count(): TLBIs, and flushes of unmapped areas that are of the linear map too. */
+static unsigned long operations;
+static unsigned int wide;
 static struct task_struct *tester;
 
 static struct vm_struct *(*find_area)(const void *addr);
@@ -112,6 +118,25 @@ static void complete_invalidation(struct address *address, struct page *page)
 	address->invalidated = false;
 }
 
+/* How many operations an invalidation takes, of which each goes to all CPUs. */
+static unsigned long operations_of(unsigned long start, unsigned long end)
+{
+	unsigned long pages = (end - start) >> PAGE_SHIFT;
+	unsigned long count = 0;
+
+	if (__flush_tlb_range_limit_excess(pages, PAGE_SIZE))
+		return 1;
+	if (!system_supports_tlb_range())
+		return pages;
+	if (lpa2_is_enabled())
+		count = min(pages, (ALIGN(start, SZ_64K) - start) >> PAGE_SHIFT);
+	pages -= count;
+	count += pages & 1;
+	for (pages /= 2; pages; pages >>= 5)
+		count += !!(pages & 31);
+	return count;
+}
+
 static int before_sync(struct kprobe *probe, struct pt_regs *regs)
 {
 	if (current == tester)
@@ -131,6 +156,18 @@ static int before_invalidation(struct kprobe *probe, struct pt_regs *regs)
 		invalidate(&tracked[i].alias, start, end);
 	}
 	invalidations++;
+	operations += operations_of(start, end);
+	return 0;
+}
+
+/* What is unmapped lazily goes from TLBs, and what is between @start and @end. */
+static int before_purge(struct kprobe *probe, struct pt_regs *regs)
+{
+	unsigned long start = regs->regs[0];
+
+	/* The address is ULONG_MAX where there is nothing else. */
+	if (current == tester && start != ULONG_MAX && __is_lm_address(start))
+		wide++;
 	return 0;
 }
 
@@ -165,6 +202,7 @@ static struct kprobe probes[] = {
 	{ .symbol_name = "rox_invalidate_tlb", .pre_handler = before_invalidation },
 	{ .symbol_name = "rox_complete_invalidation", .pre_handler = before_completion },
 	{ .symbol_name = "vm_unmap_aliases", .pre_handler = before_unmap },
+	{ .symbol_name = "__purge_vmap_area_lazy", .pre_handler = before_purge },
 };
 
 /* Begin to track the pages of @area; they outlive it. */
@@ -335,6 +373,103 @@ static void *alloc_reversed(unsigned int order)
 	return addr;
 }
 
+/* An area of @count pages none of which is beside the one before it. */
+static void *alloc_scattered(unsigned int count)
+{
+	struct page **pages = kvmalloc_array(count, sizeof(*pages), GFP_KERNEL);
+	struct page *page, *next;
+	unsigned int taken = 0;
+	LIST_HEAD(others);
+	void *addr = NULL;
+
+	while (pages && taken < count) {
+		page = alloc_page(GFP_KERNEL);
+		if (!page)
+			break;
+		if (taken && abs(page - pages[taken - 1]) == 1)
+			list_add(&page->lru, &others);
+		else
+			pages[taken++] = page;
+	}
+	list_for_each_entry_safe(page, next, &others, lru)
+		__free_page(page);
+	/* vfree() frees them. */
+	if (pages && taken == count)
+		addr = vmap(pages, count, VM_MAP | VM_MAP_PUT_PAGES, PAGE_KERNEL);
+	if (!addr) {
+		while (taken)
+			__free_page(pages[--taken]);
+		kvfree(pages);
+		return NULL;
+	}
+	find_area(addr)->flags |= VM_ALLOC;
+	return addr;
+}
+
+/* What was done since begin_count() must have taken no more than @limit operations. */
+static void end_count(unsigned long limit)
+{
+	tester = NULL;
+	pr_info("%s: %lu operations, %u wide\n", doing, operations, wide);
+	if (operations > limit)
+		problem("more than %lu operations", limit);
+	if (wide)
+		problem("the linear map is flushed too");
+}
+
+static void begin_count(const char *what)
+{
+	doing = what;
+	operations = 0;
+	wide = 0;
+	tester = current;
+}
+
+#define count(what, limit, call)						\
+do {										\
+	begin_count(what);							\
+	if (call)								\
+		problem("does not succeed");					\
+	end_count(limit);							\
+} while (0)
+
+static int free_area(void *area)
+{
+	find_area(area)->flags |= VM_FLUSH_RESET_PERMS;
+	vfree(area);
+	return 0;
+}
+
+#define SCATTERED 2048
+
+/* How many TLBIs a call takes, for pages that have nothing to do with each other. */
+static int count_all(void)
+{
+	void *area = alloc_scattered(SCATTERED);
+	unsigned long addr = (unsigned long)area;
+	unsigned long page = addr + 5 * PAGE_SIZE;
+
+	if (!area)
+		return -ENOMEM;
+	/* As many as flush_tlb_kernel_range() takes for one range, and then one for all. */
+	count("all pages become read-only", MAX_DVM_OPS + 1,
+	      calls[RO].function(addr, SCATTERED));
+	count("all are so already", 0, calls[RO].function(addr, SCATTERED));
+	/* Its mapping, and its alias. */
+	count("one page becomes writable", 2, calls[RW].function(page, 1));
+	count("all become read-only, of which one is not", 2,
+	      calls[RO].function(addr, SCATTERED));
+	count("all become writable", MAX_DVM_OPS + 1, calls[RW].function(addr, SCATTERED));
+	count("one page becomes read-only", 2, calls[RO].function(page, 1));
+	count("all are freed, of which one is read-only", 1, free_area(area));
+
+	area = alloc_scattered(SCATTERED);
+	if (!area)
+		return -ENOMEM;
+	count("all are freed, of which none is read-only", 0, free_area(area));
+	return problems ? -EIO : 0;
+}
+
 static int change_all(void)
 {
 	void *pages = alloc_reversed(5);
@@ -379,7 +514,7 @@ static int __init rox_tlb_init(void)
 		}
 	}
 	if (!ret)
-		ret = change_all();
+		ret = change_all() ?: count_all();
 	while (registered)
 		unregister_kprobe(&probes[--registered]);
 
