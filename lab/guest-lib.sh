@@ -156,3 +156,46 @@ save_tables() {
 	# A kernel without the counters never gets here.
 	fail "the linear map changes all the time"
 }
+
+# cache WHAT: a number of the caches' state: "ROX blocks", "ROX used", "RO free", the last two in kB.
+cache() {
+	sed -n "s/^$1:[[:space:]]*\\([0-9]*\\).*/\\1/p" /sys/kernel/debug/execmem_cache
+}
+
+# drained: wait until the caches hold what they held when boot_caches was called, and no more in
+# use; a shrinker may give back what they keep for a while.
+boot_caches() {
+	[ -e /sys/kernel/debug/execmem_cache ] ||
+		fail 'no execmem_cache in debugfs: has this kernel a ROX cache, and the series?'
+	boot_blocks="$(cache 'ROX blocks') $(cache 'RO blocks')"
+	boot_used="$(cache 'ROX used') $(cache 'RO used')"
+}
+drained() {
+	for attempt in $(seq 50); do
+		echo 2 >/proc/sys/vm/drop_caches
+		[ "$(cache 'ROX used') $(cache 'RO used')" != "$boot_used" ] ||
+			[ "$(cache 'ROX blocks') $(cache 'RO blocks')" != "$boot_blocks" ] || return 0
+		usleep 100000
+	done
+	fail "$1: the caches are not as at boot: $(tr '\n\t' '  ' </sys/kernel/debug/execmem_cache)"
+}
+
+# save_text: leave in /lab/out where the text of modules is:
+#
+#   vmallocinfo   /proc/vmallocinfo
+#   sections      "module section address 0", the code sections
+#   modules       /proc/modules
+save_text() {
+	cat /proc/modules >/lab/out/modules
+	cat /proc/vmallocinfo >/lab/out/vmallocinfo
+	# sysfs gives a section's address to a single read only, which the shell's own is not.
+	grep '' /dev/null /sys/module/*/sections/.*text* /sys/module/*/sections/.*plt* 2>/dev/null |
+		sed 's,^/sys/module/\([^/]*\)/sections/\([^:]*\):\(.*\)$,\1 \2 \3 0,' >/lab/out/sections
+}
+
+# clones ARGUMENT...: lab/programs/clones.c
+clones() {
+	[ -x /lab/lab-programs/clones ] && [ -e /lab/placement ] ||
+		fail 'no lab-programs/clones, or no placement: were they built, and given with --add?'
+	/lab/lab-programs/clones "$@" || fail "clones $*, see above"
+}

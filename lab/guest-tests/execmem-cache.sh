@@ -7,22 +7,17 @@
 . /lab/guest-lib.sh
 state=/sys/kernel/debug/execmem_cache
 
-# kilobytes WHAT: a value of the cache's state.
-kilobytes() {
-	sed -n "s/^$1:[[:space:]]*\\([0-9]*\\) kB$/\\1/p" $state
-}
-
 [ -e $state ] || fail "no $state: has this kernel a ROX cache, and the series?"
 modules=$(all_modules)
 [ -n "$modules" ] || fail "no modules under /lib/modules/$(uname -r)/kernel"
 no_wx boot
-boot=$(kilobytes 'ROX used')
+boot=$(cache 'ROX used')
 
 for round in $(seq "${1:-1}"); do
 	# shellcheck disable=SC2086
 	modprobe -a $modules || fail "round $round: modprobe, see above"
 	count=$(wc -l </proc/modules)
-	used=$(kilobytes 'ROX used')
+	used=$(cache 'ROX used')
 	[ "$used" -gt "$boot" ] || fail "round $round: no text of $count modules is in the cache"
 	no_wx "round $round, loaded"
 	pass "round $round: $count modules loaded, $((used - boot)) kB more of the cache in use"
@@ -30,7 +25,7 @@ for round in $(seq "${1:-1}"); do
 	unload_unused || fail "round $round: rmmod, see above"
 	# The cache gives memory back in its own time.
 	sleep 1
-	used=$(kilobytes 'ROX used')
+	used=$(cache 'ROX used')
 	[ "$used" = "$boot" ] || fail "round $round: $used kB in use, and $boot kB at boot"
 	no_wx "round $round, unloaded"
 	pass "round $round: all unloaded, the cache is as at boot"

@@ -1,13 +1,7 @@
 #!/bin/sh
 # Load every module, then unload all of them; the page tables must be in order at each
 # stage. The first round leaves in /lab/out the page tables of each, as "boot", "loaded" and
-# "unloaded", and
-#
-#   vmallocinfo                           /proc/vmallocinfo, loaded
-#   sections                              "module section address 0", the code sections, loaded
-#   modules                               /proc/modules, loaded
-#
-# They are saved when nothing has changed for two seconds.
+# "unloaded", saved when nothing has changed for two seconds; and what save_text does, loaded.
 #
 # usage: modules.sh [ROUNDS]
 . /lab/guest-lib.sh
@@ -37,13 +31,7 @@ while [ $round -le "${1:-1}" ]; do
 	[ -z "$missing" ] || fail "round $round: not there after modprobe: $missing"
 	count=$(wc -l </proc/modules)
 	bytes=$(awk '{ sum += $2 } END { print sum }' /proc/modules)
-	if [ $round = 1 ]; then
-		cat /proc/modules >/lab/out/modules
-		cat /proc/vmallocinfo >/lab/out/vmallocinfo
-		# sysfs gives a section's address to a single read only, which the shell's own is not.
-		grep '' /dev/null /sys/module/*/sections/.*text* /sys/module/*/sections/.*plt* 2>/dev/null |
-			sed 's,^/sys/module/\([^/]*\)/sections/\([^:]*\):\(.*\)$,\1 \2 \3 0,' >/lab/out/sections
-	fi
+	[ $round != 1 ] || save_text
 	stage loaded
 	pass "round $round: $count modules loaded, $bytes bytes in /proc/modules"
 
