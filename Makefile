@@ -6,7 +6,7 @@
 export SERIES KSRC TOOLCHAIN JOBS
 PAGES ?= 4k
 
-.PHONY: help run check each-patch pages x86 soak tree export check-export kernel stock shell base-update clean
+.PHONY: help run check each-patch pages x86 soak loads tree export check-export kernel stock shell base-update clean
 
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -30,6 +30,9 @@ x86: ## modules, kprobes, ftrace and BPF on an x86-64 kernel with the series
 
 soak: ## everything that changes page tables at once, ten minutes on each kernel
 	@SOAK=600 lab/check 'soak*'
+
+loads: ## parallel loads on 20 boots, and 10,000 random loads and unloads
+	@BOOTS=20 STEPS=10000 lab/check parallel-loads lingering
 
 tree: ## make out/linux, the git tree to work in: base, then the series
 	@lab/toolchain
