@@ -30,7 +30,7 @@ for turn in 1 2 3; do
 	split=$(pages)
 	unload_unused || fail 'rmmod, see above'
 	no_wx "turn $turn"
-	sleep 1
+	settle
 	echo "# turn $turn: $before kB mapped by pages, $split kB then, $(pages) kB at last"
 	[ "$turn" != 1 ] || [ "$split" -gt "$boot" ] || fail 'nothing was split: this says nothing'
 done

@@ -20,7 +20,7 @@ while [ $turn -le "$times" ]; do
 	rmmod ext4 overlay squashfs || fail 'rmmod, see above'
 	unload_unused || fail 'rmmod, see above'
 	# Blocks that nobody uses leave the cache.
-	sleep 1
+	sleep 2
 	turn=$((turn + 1))
 done
 pass "$times times modules"

@@ -22,7 +22,7 @@ load() {
 }
 # The first kprobe, by which the module finds functions, keeps a block of the cache.
 load && rmmod rox_invalid || fail 'rmmod, see above'
-sleep 2
+settle
 save_tables boot
 
 load
@@ -43,5 +43,5 @@ said rox_invalid
 pass 'memory that is not mapped is as it was'
 
 rmmod rox_invalid || fail 'rmmod, see above'
-sleep 2
+settle
 save_tables idle
