@@ -13,7 +13,7 @@
  *	clones held			says which memory holds what is loaded
  *
  * SIZE is that of the text in KiB, or "real", a size that a real module has, which depends on the
- * clone's number. Both ways a clone has 8 KiB of init text and 6000 bytes of read-only data more.
+ * clone's number. Both ways a clone has two pages of init text and 6000 bytes of read-only data more.
  *
  * Runs in the guest, where there is no C library: it is built with the kernel's nolibc.
  * Exits with 0, or with 1 and a message that names what failed.
@@ -38,7 +38,7 @@
 
 #define PAGE 4096UL
 #define BLOCK (2UL << 20)
-#define INIT_TEXT 8192
+#define INIT_TEXT 4096
 #define RODATA 6000
 /* How far a branch reaches. */
 #define NEAR (128UL << 20)
