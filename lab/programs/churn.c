@@ -3,9 +3,13 @@
  * Does over and over one thing that changes kernel page tables, or reads them without a lock:
  *
  *	churn secretmem COUNT	makes pages that the linear map does not map
+ *	churn secretmem-8m COUNT	the same with 8 MiB, as much as anybody may have
  *	churn bpf COUNT		makes programs, whose JIT's memory is read-only and executable
  *	churn kexec COUNT	prepares a kexec, for which the linear map's tables are copied
  *	churn perf COUNT	samples for 20 ms how large the pages are that the kernel runs from
+ *
+ * With a third argument it waits for so many milliseconds after each turn. Where the CPU counts
+ * instructions, as QEMU's does with -icount, it says how many the kernel executed on all CPUs.
  *
  * Runs in the guest, where there is no C library: it is built with the kernel's nolibc.
  * Exits with 0, or with 1 and a message that names what failed.
@@ -31,9 +35,8 @@ static int fail(const char *what, long turn)
 	return 1;
 }
 
-static int secretmem(long turn)
+static int secret_bytes(long turn, long size)
 {
-	long size = PAGES * getpagesize();
 	int fd = syscall(__NR_memfd_secret, 0);
 	char *memory;
 
@@ -49,6 +52,16 @@ static int secretmem(long turn)
 	munmap(memory, size);
 	close(fd);
 	return 0;
+}
+
+static int secretmem(long turn)
+{
+	return secret_bytes(turn, PAGES * getpagesize());
+}
+
+static int secretmem_8m(long turn)
+{
+	return secret_bytes(turn, 8 << 20);
 }
 
 static int bpf(long turn)
@@ -166,29 +179,77 @@ static const struct {
 	int (*step)(long turn);
 } kinds[] = {
 	{ "secretmem", secretmem },
+	{ "secretmem-8m", secretmem_8m },
 	{ "bpf", bpf },
 	{ "kexec", kexec },
 	{ "perf", perf },
 };
 
+#define MAX_CPUS 16
+
+/* Count what the kernel executes on each CPU. Returns how many do. */
+static int count_instructions(int *fds)
+{
+	struct perf_event_attr attr;
+	int cpus = 0;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.size = sizeof(attr);
+	attr.type = PERF_TYPE_HARDWARE;
+	attr.config = PERF_COUNT_HW_INSTRUCTIONS;
+	attr.exclude_user = 1;
+	attr.pinned = 1;
+	while (cpus < MAX_CPUS) {
+		fds[cpus] = syscall(__NR_perf_event_open, &attr, -1, cpus, -1, 0);
+		if (fds[cpus] < 0)
+			break;
+		cpus++;
+	}
+	return cpus;
+}
+
+static void say_instructions(const int *fds, int cpus, long count)
+{
+	__u64 sum = 0, value;
+
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		if (read(fds[cpu], &value, sizeof(value)) != sizeof(value))
+			return;
+		sum += value;
+	}
+	if (sum)
+		printf("churn: %ld thousand instructions of the kernel in each turn\n",
+		       (long)(sum / count / 1000));
+}
+
 int main(int argc, char **argv)
 {
+	struct timespec pause = {};
 	int (*step)(long turn) = NULL;
-	long count;
+	int fds[MAX_CPUS], cpus;
+	long count, ms;
 
-	for (unsigned int i = 0; argc == 3 && i < sizeof(kinds) / sizeof(kinds[0]); i++)
+	for (unsigned int i = 0; (argc == 3 || argc == 4) &&
+	     i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (!strcmp(argv[1], kinds[i].name))
 			step = kinds[i].step;
 	if (!step) {
-		printf("usage: churn secretmem|bpf|kexec|perf COUNT\n");
+		printf("usage: churn secretmem|secretmem-8m|bpf|kexec|perf COUNT [MILLISECONDS]\n");
 		return 2;
 	}
 
 	count = atol(argv[2]);
+	ms = argc == 4 ? atol(argv[3]) : 0;
+	pause.tv_sec = ms / 1000;
+	pause.tv_nsec = ms % 1000 * 1000 * 1000;
+	cpus = count_instructions(fds);
 	for (long turn = 1; turn <= count; turn++) {
 		if (step(turn))
 			return 1;
+		if (ms)
+			syscall(__NR_nanosleep, &pause, NULL);
 	}
+	say_instructions(fds, cpus, count);
 	printf("churn: %s, %ld times\n", argv[1], count);
 	if (step == perf)
 		printf("churn: %ld samples with a page size\n", samples);
