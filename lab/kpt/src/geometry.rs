@@ -23,6 +23,16 @@ impl Va {
         self.0 >= KERNEL_HALF
     }
 
+    /// The address without the tag that KASAN may have put into the top byte of a kernel pointer.
+    pub fn untagged(self) -> Self {
+        let address = Self(self.0 | (0xff << 56));
+        if address.is_kernel() {
+            address
+        } else {
+            self
+        }
+    }
+
     /// Whether the address is a multiple of `size`.
     pub fn is_aligned(self, size: u64) -> bool {
         self.0.checked_rem(size) == Some(0)
@@ -304,6 +314,17 @@ mod tests {
             sizes(PageSize::Size64K),
             [64 * kib, 2 * mib, 512 * mib, 16 * gib, 4096 * gib]
         );
+    }
+
+    #[test]
+    fn a_tag_is_taken_out_of_a_kernel_pointer_alone() {
+        let untagged = |address| Va(address).untagged().0;
+        assert_eq!(untagged(0xfcff_8000_8000_5000), 0xffff_8000_8000_5000);
+        assert_eq!(untagged(0x12ff_8000_8000_5000), 0xffff_8000_8000_5000);
+        assert_eq!(untagged(0xf4f0_0000_0191_30c0), 0xfff0_0000_0191_30c0);
+        assert_eq!(untagged(0xffff_8000_8000_5000), 0xffff_8000_8000_5000);
+        assert_eq!(untagged(0xf400_0000_0000_1000), 0xf400_0000_0000_1000);
+        assert_eq!(untagged(0x1000), 0x1000);
     }
 
     #[test]

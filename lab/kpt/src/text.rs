@@ -177,12 +177,12 @@ fn parse_area(text: &str) -> Result<Option<Area>, Problem> {
     }))
 }
 
-/// Parses a pointer: `0x` and hexadecimal digits.
+/// Parses a pointer: `0x` and hexadecimal digits, of which the first two may be a tag of KASAN's.
 pub(crate) fn parse_pointer(word: &str) -> Result<Va, Problem> {
     word.strip_prefix("0x")
         .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .map(Va)
+        .map(|address| Va(address).untagged())
         .ok_or_else(|| syntax("an address `0x...`", word))
 }
 
