@@ -6,7 +6,7 @@
 export SERIES KSRC TOOLCHAIN JOBS
 PAGES ?= 4k
 
-.PHONY: help run check each-patch pages x86 soak loads tree export check-export kernel stock shell base-update clean
+.PHONY: help run check full each-patch pages configs x86 soak loads tree export check-export kernel stock shell base-update clean
 
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -16,7 +16,7 @@ run: ## build the kernel, load real modules on the bbml3 and the plain CPU, prin
 	@lab/kernel
 	@lab/measure
 
-check: ## every test but each-patch, pages and x86; ends with N passed, N failed
+check: ## every test but each-patch, pages, configs and x86; ends with N passed, N failed
 	@lab/check '*' $(EXTRA)
 
 each-patch: ## build the kernel after each patch of the series, and run clippy
@@ -24,6 +24,9 @@ each-patch: ## build the kernel after each patch of the series, and run clippy
 
 pages: ## KUnit and modules on kernels with 16K and 64K pages
 	@lab/check 'pages-*'
+
+configs: ## KUnit, modules and churn with tags, LPA2, patched SCS, KPTI, nodes, and 64K pages
+	@lab/check 'config-*'
 
 x86: ## modules, kprobes, ftrace and BPF on an x86-64 kernel with the series
 	@lab/check x86

@@ -58,10 +58,10 @@ said() {
 
 # all_modules: the names of those that do not do all of their work when they are loaded.
 # test_bpf runs for long (bpf-ftrace-kprobe.sh loads it), test_vmalloc refuses to stay
-# (vmalloc.sh).
+# (vmalloc.sh). Live patches stay as long as they are enabled (livepatch.sh).
 all_modules() {
 	find "/lib/modules/$(uname -r)/kernel" -name '*.ko' ! -name test_bpf.ko \
-		! -name test_vmalloc.ko | sort | xargs -r -n 1 basename -s .ko
+		! -name test_vmalloc.ko ! -name 'livepatch-*' | sort | xargs -r -n 1 basename -s .ko
 }
 
 # Files of /proc have no size: test -s says nothing about them.

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Patch a function of the kernel with one of a module, whose text is in the cache, and undo that,
+# several times; then the linear map is as it was. Leaves the page tables of both times in /lab/out,
+# as "boot" and "idle".
+#
+# usage: livepatch.sh [ROUNDS]     needs the kernel's sample of live patches
+. /lab/guest-lib.sh
+patch=/sys/kernel/livepatch/livepatch_sample
+state=/sys/kernel/debug/execmem_cache
+
+# settle: wait until all tasks use the patch, or none.
+settle() {
+	for attempt in $(seq 100); do
+		[ "$(cat $patch/transition 2>/dev/null)" = 1 ] || return 0
+		usleep 100000
+	done
+	fail "round $round: some task uses the wrong function after ten seconds"
+}
+
+# used: kilobytes of the cache of text that are in use.
+used() {
+	sed -n 's/^ROX used:[[:space:]]*\([0-9]*\) kB$/\1/p' $state
+}
+
+save_tables boot
+before=$(used)
+for round in $(seq "${1:-1}"); do
+	modprobe livepatch-sample || fail "round $round: modprobe, see above"
+	settle
+	grep -q 'has been live patched' /proc/cmdline || fail "round $round: the function is not patched"
+	[ "$(used)" -gt "$before" ] || fail "round $round: the new function is not in the cache"
+	no_wx "round $round, patched"
+	echo 0 >$patch/enabled
+	settle
+	! grep -q 'has been live patched' /proc/cmdline || fail "round $round: the function is still patched"
+	# The patch lets its module go a moment later.
+	for attempt in $(seq 50); do
+		[ -d $patch ] || break
+		usleep 100000
+	done
+	rmmod livepatch-sample || fail "round $round: rmmod, see above"
+done
+sleep 1
+save_tables idle
+pass "$round times"
