@@ -10,14 +10,17 @@ PAGES ?= 4k
 
 help:
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
-	@echo 'Variables: PAGES=4k|16k|64k DEBUG=1 EXTRA=each-patch SERIES=7.3|7.2 KSRC=DIR TOOLCHAIN=host JOBS=N'
+	@echo 'Variables: PAGES=4k|16k|64k DEBUG=1 SERIES=7.3|7.2 KSRC=DIR TOOLCHAIN=host JOBS=N'
 
 run: ## build the kernel, load real modules on the bbml3 and the plain CPU, print the table
 	@lab/kernel
 	@lab/measure
 
 check: ## every test but each-patch, pages, configs and x86; ends with N passed, N failed
-	@lab/check '*' $(EXTRA)
+	@lab/check '*'
+
+full: ## check, and all tests that it leaves out for their time: before a series is sent
+	@lab/check '*' each-patch 'pages-*' 'config-*' x86
 
 each-patch: ## build the kernel after each patch of the series, and run clippy
 	@lab/check each-patch
