@@ -6,12 +6,17 @@
 
 #include <linux/maple_tree.h>
 #include <linux/mutex.h>
+#include <linux/rbtree.h>
 
 #include "kernel_tables.h"
 
 /* As in mm/execmem.c. */
 struct execmem_cache {
+	struct mutex fill_mutex;
 	struct mutex mutex;	/* for all below */
+	struct rb_root blocks;
+	void *spare;
+	unsigned long spare_since;
 	struct maple_tree busy_areas;
 	struct maple_tree free_areas;
 	unsigned int pending_free_cnt;
