@@ -10,6 +10,10 @@ state=/sys/kernel/debug/execmem_cache
 [ -e $state ] || fail "no $state: has this kernel a ROX cache, and the series?"
 modules=$(all_modules)
 [ -n "$modules" ] || fail "no modules under /lib/modules/$(uname -r)/kernel"
+# Thunks that were asked for are there.
+! grep -q 'indirect_target_selection=force' /proc/cmdline ||
+	grep -q thunks /sys/devices/system/cpu/vulnerabilities/indirect_target_selection ||
+	fail 'there are no return thunks'
 no_wx boot
 boot=$(cache 'ROX used')
 
