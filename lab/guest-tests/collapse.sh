@@ -20,12 +20,15 @@ collapses() {
 
 wanted=${1:?usage: collapse.sh on|off}
 [ -x /lab/lab-programs/churn ] || fail 'no lab-programs/churn: was it built, and given with --add?'
+modules=$(all_modules | head -n 10)
+[ -n "$modules" ] || fail "no modules under /lib/modules/$(uname -r)/kernel"
 save_tables boot
 boot=$(pages)
 [ -n "$boot" ] || fail 'no DirectMap4k in /proc/meminfo'
 for turn in 1 2 3; do
 	before=$(pages)
-	modprobe -a ext4 squashfs || fail 'modprobe, see above'
+	# shellcheck disable=SC2086
+	modprobe -a $modules || fail 'modprobe, see above'
 	/lab/lab-programs/churn secretmem 20 || fail 'secret memory, see above'
 	split=$(pages)
 	unload_unused || fail 'rmmod, see above'
