@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The numbers: how many instructions of each class were executed.
+//! The numbers: how many instructions of each class were executed, and what else is counted.
 
 use std::ops::{Add, AddAssign, Sub};
 
 use serde::{Deserialize, Serialize};
 
-/// Executed instructions. In the plugin QEMU's generated code adds to the fields of one of
+/// Executed instructions, and events. In the plugin QEMU's generated code adds to the fields of one of
 /// these for each vCPU, which is why its layout is fixed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +27,10 @@ pub struct Counts {
     pub ic: u64,
     /// Maintenance of the data cache.
     pub dc: u64,
+    /// Calls of `caches_clean_inval_pou()`: rounds of making new text visible to fetches.
+    pub icache: u64,
+    /// CPUs to which a function call was sent, by [`crate::ipi`].
+    pub ipi: u64,
 }
 
 impl Counts {
@@ -46,6 +50,8 @@ impl Counts {
             isb: change(self.isb, other.isb),
             ic: change(self.ic, other.ic),
             dc: change(self.dc, other.dc),
+            icache: change(self.icache, other.icache),
+            ipi: change(self.ipi, other.ipi),
         }
     }
 }

@@ -7,10 +7,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand};
 
 use count::error::Error;
-use count::record::Barrier;
+use count::most::{self, Most};
+use count::record::Event;
 use count::report::{self, Report};
 use count::stacks::{self, Filter};
 use count::track::Kind;
@@ -27,14 +28,20 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print runs side by side; exit 1 if one costs more than another
+    /// Print runs side by side; exit 1 if one costs more than it may
+    #[command(group = ArgGroup::new("bounds").args(["limit", "most"]).multiple(true))]
     Report {
-        /// The run that may cost at most what that of --limit costs
-        #[arg(long, requires = "limit", value_name = "LABEL")]
+        /// The run that may cost at most what --limit and --most say
+        #[arg(long, requires = "bounds", value_name = "LABEL")]
         judge: Option<String>,
         /// The run to compare with
         #[arg(long, requires = "judge", value_name = "LABEL")]
         limit: Option<String>,
+        /// What the modules may cost with all that is deferred: tlbi, dsb, icache, ipi or
+        /// instructions; with -per-module the average one; with -of-limit as a share of what they
+        /// cost the run of --limit
+        #[arg(long, requires = "judge", value_name = "WHAT=FIGURE")]
+        most: Vec<Most>,
         /// Write all of it, each module included, as JSON
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -45,11 +52,11 @@ enum Command {
         #[arg(required = true)]
         runs: Vec<PathBuf>,
     },
-    /// Print from where TLBI or DSB were executed, in runs with stacks
+    /// Print from where TLBI, DSB, I-cache rounds or IPIs came, in runs with stacks
     Stacks {
-        /// The instruction
+        /// What came from there
         #[arg(long, default_value = "tlbi")]
-        barrier: Barrier,
+        event: Event,
         /// Only in this: load, unload or deferred
         #[arg(long, value_parser = parse_kind)]
         kind: Option<Kind>,
@@ -100,36 +107,42 @@ fn run(command: Command) -> Result<bool, Error> {
         Command::Report {
             judge,
             limit,
+            most,
             json,
             modules,
             runs,
         } => {
             let report = Report::read(&runs)?;
             let mut text = report.to_text();
-            let mut judgements = Vec::new();
-            if let (Some(label), Some(limit)) = (judge, limit) {
-                judgements = report.judge(&label, &limit)?;
+            let (mut judgements, mut bounded) = (Vec::new(), Vec::new());
+            if let Some(label) = judge {
                 text.push('\n');
-                text.push_str(&report::judgements_to_text(&judgements, &label, &limit));
+                if let Some(limit) = &limit {
+                    judgements = report.judge(&label, limit)?;
+                    text.push_str(&report::judgements_to_text(&judgements, &label, limit));
+                }
+                bounded = report.judge_most(&label, limit.as_deref(), &most)?;
+                text.push_str(&most::bounded_to_text(&bounded, &label));
             }
             if let Some(file) = json {
-                write(&file, &report.to_json(&judgements)?)?;
+                write(&file, &report.to_json(&judgements, &bounded)?)?;
             }
             if let Some(file) = modules {
                 write(&file, &report.modules_to_text())?;
             }
             print(&text)?;
-            Ok(judgements.iter().all(|one| one.within || !one.decides))
+            let good = judgements.iter().all(|one| one.within || !one.decides);
+            Ok(good && bounded.iter().all(|one| one.within))
         }
         Command::Stacks {
-            barrier,
+            event,
             kind,
             depth,
             folded,
             runs,
         } => {
             let report = Report::read(&runs)?;
-            let filter = Filter { barrier, kind };
+            let filter = Filter { event, kind };
             let runs = report.runs();
             if let (true, Some(first)) = (folded, runs.first()) {
                 print(&stacks::to_folded(first, filter))?;

@@ -98,6 +98,15 @@ pub fn is_call(opcode: u32) -> bool {
     opcode & BL_MASK == BL || opcode & BLR_MASK == BLR
 }
 
+/// The number of the general register that an instruction writes to `ICC_SGI1R_EL1`, which sends
+/// an interrupt to other CPUs: none if it does something else, 31 for XZR.
+pub fn sgi_source(opcode: u32) -> Option<usize> {
+    const MSR_SGI1R: u32 = 0xd518_cba0;
+    const MSR_MASK: u32 = 0xffff_ffe0;
+
+    (opcode & MSR_MASK == MSR_SGI1R).then(|| field(opcode, 0, 5) as usize)
+}
+
 /// The operands of `SYS` that say which operation it is.
 struct System {
     op1: u32,
@@ -194,6 +203,23 @@ mod tests {
         ];
         for (opcode, call, text) in cases {
             assert_eq!(is_call(opcode), call, "{text}");
+        }
+    }
+
+    #[test]
+    fn writes_of_sgi1r_are_told() {
+        let cases = [
+            (0xd518_cba0, Some(0), "msr ICC_SGI1R_EL1, x0"),
+            (0xd518_cbb3, Some(19), "msr ICC_SGI1R_EL1, x19"),
+            (0xd518_cbbf, Some(31), "msr ICC_SGI1R_EL1, xzr"),
+            (0xd518_cbc0, None, "msr ICC_ASGI1R_EL1, x0"),
+            (0xd518_cbe0, None, "msr ICC_SGI0R_EL1, x0"),
+            (0xd538_cba0, None, "mrs x0, S3_0_C12_C11_5"),
+            (0xd518_cc80, None, "msr ICC_CTLR_EL1, x0"),
+            (0xd503_201f, None, "nop"),
+        ];
+        for (opcode, register, text) in cases {
+            assert_eq!(sgi_source(opcode), register, "{text}");
         }
     }
 

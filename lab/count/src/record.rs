@@ -28,7 +28,7 @@ pub struct Record {
     pub deferred: Vec<Deferred>,
     /// Those of [`crate::track::DEFERRED`] that the kernel does not have.
     pub absent: Vec<String>,
-    /// From where each TLBI and DSB was executed; empty if that was not asked for.
+    /// From where each [`Event`] came; empty if that was not asked for.
     pub stacks: Vec<Stack>,
     /// In which functions instructions were executed; empty if that was not asked for.
     pub functions: Vec<FunctionCost>,
@@ -68,17 +68,17 @@ pub struct Deferred {
     pub counts: Counts,
 }
 
-/// A way to a TLBI or DSB.
+/// A way to an [`Event`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stack {
     /// Where that was.
     pub kind: Kind,
-    /// Which instruction.
-    pub barrier: Barrier,
-    /// The functions, from that with the instruction outwards.
+    /// What happened.
+    pub event: Event,
+    /// The functions, from that in which it happened outwards.
     pub functions: Vec<String>,
-    /// How often.
+    /// How often; of an IPI, to how many CPUs in all.
     pub count: u64,
 }
 
@@ -94,7 +94,7 @@ pub struct FunctionCost {
     pub instructions: u64,
 }
 
-/// The instructions of which it is recorded from where they were executed.
+/// What it is recorded of from where it came.
 #[derive(
     Clone,
     Copy,
@@ -109,11 +109,15 @@ pub struct FunctionCost {
     clap::ValueEnum,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Barrier {
+pub enum Event {
     /// TLBI of any kind.
     Tlbi,
     /// DSB.
     Dsb,
+    /// A call of `caches_clean_inval_pou()`.
+    Icache,
+    /// A function call that is sent to other CPUs.
+    Ipi,
 }
 
 /// What was run.

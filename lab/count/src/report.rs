@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Runs side by side, and whether one costs at most what another costs.
 //!
-//! Judged are TLBI and DSB, and the instructions that are not a module's own: the modules are
-//! the same in all runs, but what their init functions execute may depend on the clock.
+//! Judged against another run are TLBI and DSB, and the instructions that are not a module's own: the modules are
+//! the same in all runs, but what their init functions execute may depend on the clock. Against
+//! figures everything is judged for which there is one ([`crate::most`]).
 
 use std::path::Path;
 
@@ -10,8 +11,9 @@ use serde::Serialize;
 
 use crate::counts::Counts;
 use crate::error::Error;
+use crate::most::{Bounded, Most, Subject};
 use crate::record::{About, Run};
-use crate::table::{grouped, render};
+use crate::table::{grouped, render, tenths};
 use crate::track::Kind;
 
 /// What is judged, and shown for each module.
@@ -25,7 +27,7 @@ const JUDGED: [(&str, Get); 3] = [
 const WITHOUT_OWN: &str = "- without modules' own init";
 
 /// All that is shown in total.
-const SHOWN: [(&str, Get); 10] = [
+const SHOWN: [(&str, Get); 12] = [
     ("instructions", |cost| cost.counts.instructions),
     (WITHOUT_OWN, |cost| cost.without_own()),
     ("TLBI", |cost| cost.counts.tlbi()),
@@ -36,9 +38,24 @@ const SHOWN: [(&str, Get); 10] = [
     ("ISB", |cost| cost.counts.isb),
     ("IC", |cost| cost.counts.ic),
     ("DC", |cost| cost.counts.dc),
+    ("I-cache rounds", |cost| cost.counts.icache),
+    ("IPI", |cost| cost.counts.ipi),
 ];
 
-type Get = fn(&Cost) -> u64;
+/// What is shown for the average module, zeroes too.
+const AVERAGE: [(&str, Get); 5] = [
+    ("TLBI", |cost| cost.counts.tlbi()),
+    ("DSB", |cost| cost.counts.dsb),
+    ("I-cache rounds", |cost| cost.counts.icache),
+    ("IPI", |cost| cost.counts.ipi),
+    ("instructions, but own", |cost| cost.without_own()),
+];
+
+/// The system calls, and all that they defer.
+const ALL: [Kind; 3] = [Kind::Load, Kind::Unload, Kind::Deferred];
+
+/// Takes one number of a cost.
+pub type Get = fn(&Cost) -> u64;
 
 /// What something costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -159,10 +176,9 @@ impl Report {
     pub fn judge(&self, label: &str, limit: &str) -> Result<Vec<Judgement>, Error> {
         let (run, limit) = (self.run(label)?, self.run(limit)?);
         let calls = &[Kind::Load, Kind::Unload][..];
-        let all = &[Kind::Load, Kind::Unload, Kind::Deferred];
         let places = [
             ("in the system calls", calls, true),
-            ("with what they defer", all, false),
+            ("with what they defer", &ALL, false),
         ];
         let judged = places.iter().flat_map(|&(place, kinds, decides)| {
             let (cost, limit) = (Cost::of_run(run, kinds), Cost::of_run(limit, kinds));
@@ -179,6 +195,38 @@ impl Report {
             })
         });
         Ok(judged.collect())
+    }
+
+    /// Holds a run against bounds; a run of `limit` is for those that are shares of it.
+    pub fn judge_most(
+        &self,
+        label: &str,
+        limit: Option<&str>,
+        bounds: &[Most],
+    ) -> Result<Vec<Bounded>, Error> {
+        let run = self.run(label)?;
+        let limit = limit.map(|limit| self.run(limit)).transpose()?;
+        let subject = Subject {
+            label,
+            cost: Cost::of_run(run, &ALL),
+            modules: self.loaded(),
+            limit: limit.map(|limit| (limit.about.label.as_str(), Cost::of_run(limit, &ALL))),
+        };
+        let bounded = bounds.iter().map(|most| {
+            most.judge(subject).ok_or_else(|| Error::Run {
+                file: label.to_owned(),
+                problem: "a bound is a share of another run".to_owned(),
+                remedy: "name that run with --limit",
+            })
+        });
+        bounded.collect()
+    }
+
+    /// How many modules were loaded.
+    fn loaded(&self) -> usize {
+        let modules = self.modules();
+        let loaded = modules.iter().filter(|module| module.kind == Kind::Load);
+        loaded.count()
     }
 
     /// What was done, one after the other.
@@ -216,12 +264,19 @@ impl Report {
         }
         rows.push(vec!["all else, from boot to the end".to_owned()]);
         rows.extend(shown(&costs(&|run| {
-            let all = Cost::of_run(run, &[Kind::Load, Kind::Unload, Kind::Deferred]);
+            let all = Cost::of_run(run, &ALL);
             Cost::of(run.record.whole - all.counts, Counts::default())
         })));
-        let modules = self.modules();
-        let loaded = modules.iter().filter(|module| module.kind == Kind::Load);
-        format!("{} modules\n\n{}", loaded.count(), render(&rows))
+        let loaded = self.loaded();
+        rows.push(vec!["each module, with what is deferred".to_owned()]);
+        rows.extend(AVERAGE.iter().map(|(name, get)| {
+            let cells = self
+                .runs
+                .iter()
+                .map(|run| tenths(get(&Cost::of_run(run, &ALL)), loaded));
+            std::iter::once(format!("  {name}")).chain(cells).collect()
+        }));
+        format!("{loaded} modules\n\n{}", render(&rows))
     }
 
     /// Instructions of each deferred function.
@@ -278,11 +333,12 @@ impl Report {
     }
 
     /// All of it as JSON.
-    pub fn to_json(&self, judgements: &[Judgement]) -> Result<String, Error> {
+    pub fn to_json(&self, judgements: &[Judgement], bounds: &[Bounded]) -> Result<String, Error> {
         #[derive(Serialize)]
         struct All<'a> {
             runs: Vec<Total<'a>>,
             judgements: &'a [Judgement],
+            bounds: &'a [Bounded],
             modules: Vec<Module>,
         }
         #[derive(Serialize)]
@@ -302,6 +358,7 @@ impl Report {
         let all = All {
             runs: runs.collect(),
             judgements,
+            bounds,
             modules: self.modules(),
         };
         let mut text = serde_json::to_string_pretty(&all).map_err(|source| Error::Json {

@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
-//! From where TLBI and DSB were executed: runs side by side, and as folded stacks, which
+//! From where TLBI, DSB and other events came: runs side by side, and as folded stacks, which
 //! flame graph tools read. And in which functions instructions were executed.
 
 use std::collections::BTreeMap;
 
-use crate::record::{Barrier, Run, Stack};
+use crate::record::{Event, Run, Stack};
 use crate::table::{grouped, render};
 use crate::track::Kind;
 
 /// Which stacks are wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter {
-    /// The instruction.
-    pub barrier: Barrier,
+    /// The event.
+    pub event: Event,
     /// Where; everywhere if none.
     pub kind: Option<Kind>,
 }
 
 impl Filter {
     fn takes(&self, stack: &Stack) -> bool {
-        stack.barrier == self.barrier && self.kind.is_none_or(|kind| kind == stack.kind)
+        stack.event == self.event && self.kind.is_none_or(|kind| kind == stack.kind)
     }
 }
 
-/// How often each run came to the instruction by the innermost `depth` functions, the most
+/// How often each run came to the event by the innermost `depth` functions, the most
 /// frequent ways first.
 pub fn to_text(runs: &[Run], filter: Filter, depth: usize) -> String {
     let mut ways: BTreeMap<&[String], Vec<u64>> = BTreeMap::new();
@@ -43,7 +43,7 @@ pub fn to_text(runs: &[Run], filter: Filter, depth: usize) -> String {
         let cells = counts.iter().map(|count| grouped(*count));
         std::iter::once(name).chain(cells).collect::<Vec<_>>()
     };
-    let mut rows = vec![vec![format!("{:?} by", filter.barrier).to_uppercase()]];
+    let mut rows = vec![vec![format!("{:?} by", filter.event).to_uppercase()]];
     rows[0].extend(runs.iter().map(|run| run.about.label.clone()));
     rows.extend(ways.iter().map(|(way, counts)| {
         let way: Vec<String> = way.iter().map(|name| short(name)).collect();

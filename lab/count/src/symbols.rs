@@ -69,8 +69,9 @@ impl Symbols {
                 all.push((address, name));
             }
         }
-        // Of several names of an address the first stands for it: rather a function's.
-        all.sort_by_key(|(address, name)| (*address, is_mark(name)));
+        // Of several names of an address the first stands for it: rather a function's, and
+        // rather not that for code which runs before the kernel is mapped.
+        all.sort_by_key(|(address, name)| (*address, is_mark(name) || name.starts_with("__pi_")));
         let mut names: Vec<(u64, String)> = Vec::new();
         let mut aliases = Vec::new();
         for symbol in all {
@@ -165,6 +166,18 @@ ffff800080010200 T _etext
         assert_eq!(name(first.start).as_deref(), Some("first"));
         assert_eq!(name(first.start - 4), None);
         assert_eq!(name(second.end + 4), None);
+    }
+
+    #[test]
+    fn one_name_stands_for_an_address() {
+        let map = "\
+ffff800080010000 T __pi_clean
+ffff800080010000 T clean
+ffff800080010100 T _etext
+";
+        let symbols = Symbols::parse("System.map", map).expect("good");
+        assert_eq!(symbols.name(0).as_deref(), Some("clean"));
+        assert_eq!(symbols.find("__pi_clean"), symbols.find("clean"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use count::counts::Counts;
-use count::record::{About, Barrier, Deferred, FunctionCost, Record, Section, Stack};
+use count::record::{About, Deferred, Event, FunctionCost, Record, Section, Stack};
 use count::track::Kind;
 
 const ORDER: &str = "load a\nload b\nunload b\nunload a\n";
@@ -53,6 +53,8 @@ fn record(tlbi: u64) -> Record {
         instructions: 2000,
         tlbi_one: tlbi,
         dsb: 5,
+        icache: 7,
+        ipi: tlbi - 3,
         ..Counts::default()
     };
     let section = |kind, module: &str| Section {
@@ -81,14 +83,11 @@ fn record(tlbi: u64) -> Record {
         }],
         absent: vec!["execmem_cache_clean".to_owned()],
         stacks: vec![
-            stack(
-                Kind::Load,
-                Barrier::Tlbi,
-                &["flush", "set", "load"],
-                2 * tlbi,
-            ),
-            stack(Kind::Unload, Barrier::Tlbi, &["flush", "free", "unload"], 1),
-            stack(Kind::Load, Barrier::Dsb, &["flush", "set", "load"], 3),
+            stack(Kind::Load, Event::Tlbi, &["flush", "set", "load"], 2 * tlbi),
+            stack(Kind::Unload, Event::Tlbi, &["flush", "free", "unload"], 1),
+            stack(Kind::Load, Event::Dsb, &["flush", "set", "load"], 3),
+            stack(Kind::Load, Event::Icache, &["round", "patch", "load"], 4),
+            stack(Kind::Unload, Event::Ipi, &["send", "kick", "unload"], 6),
         ],
         functions: vec![
             function("same", 1000),
@@ -99,15 +98,16 @@ fn record(tlbi: u64) -> Record {
             instructions: 1_000_000,
             tlbi_one: 100,
             dsb: 100,
+            icache: 50,
             ..Counts::default()
         },
     }
 }
 
-fn stack(kind: Kind, barrier: Barrier, functions: &[&str], count: u64) -> Stack {
+fn stack(kind: Kind, event: Event, functions: &[&str], count: u64) -> Stack {
     Stack {
         kind,
-        barrier,
+        event,
         functions: functions.iter().map(|name| (*name).to_owned()).collect(),
         count,
     }
@@ -172,6 +172,17 @@ fn runs_are_shown_side_by_side_and_judged() {
         "{text}"
     );
     assert!(has_row(&text, "TLBI 85 80"), "{text}");
+    assert!(has_row(&text, "I-cache rounds 14 14"), "{text}");
+    assert!(has_row(&text, "I-cache rounds 15 15"), "{text}");
+    assert!(has_row(&text, "IPI 0 2"), "{text}");
+    let average = text.split("each module").nth(1).expect("averages");
+    assert!(has_row(average, "TLBI 7.5 10.0"), "{text}");
+    assert!(has_row(average, "I-cache rounds 17.5 17.5"), "{text}");
+    assert!(has_row(average, "IPI 0.0 2.5"), "{text}");
+    assert!(
+        has_row(average, "instructions, but own 4 000.0 4 000.0"),
+        "{text}"
+    );
     assert!(
         text.contains("ok: TLBI in the system calls: small 12, at most large 16"),
         "{text}"
@@ -204,6 +215,56 @@ fn runs_are_shown_side_by_side_and_judged() {
 }
 
 #[test]
+fn a_run_is_held_against_figures() {
+    let runs = Runs::new("figures");
+    let (small, large) = (runs.run("small", &record(3)), runs.run("large", &record(4)));
+    let json = runs.file("json");
+    let judge = |bounds: &[&str]| {
+        let judge = ["report", "--judge", "large", "--json", &json];
+        let bounds: Vec<&str> = bounds.iter().flat_map(|one| ["--most", one]).collect();
+        count(&[&judge[..], &bounds, &[&small, &large]].concat())
+    };
+    let good = judge(&["tlbi=20", "dsb=25", "icache-per-module=17.5", "ipi=5"]);
+    let text = stdout(&good);
+    assert_eq!(status(&good), 0, "{text}");
+    assert_eq!(text.matches("\nok: ").count(), 4, "{text}");
+
+    let bad = judge(&["tlbi=19", "dsb=25", "icache-per-module=17"]);
+    let text = stdout(&bad);
+    assert_eq!(status(&bad), 1, "{text}");
+    assert!(
+        text.contains("\nNOT OK: TLBI with what they defer: large 20, above the 19 of --most\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("NOT OK: I-cache rounds per module with what they defer: large 17.5, above"),
+        "{text}"
+    );
+    assert_eq!(text.matches("NOT OK").count(), 2, "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&json).expect("JSON")).expect("JSON");
+    assert_eq!(json["bounds"][1]["within"], true);
+    assert_eq!(json["bounds"][2]["cost"], 17.5);
+    assert_eq!(json["runs"][1]["load"]["icache"], 14);
+    assert_eq!(json["runs"][1]["deferred"]["ipi"], 1);
+
+    // A share needs the other run, which is judged against, too.
+    assert_eq!(status(&judge(&["instructions-of-limit=1"])), 2);
+    let share = |most| {
+        let judge = ["report", "--judge", "small", "--limit", "large", "--most"];
+        count(&[&judge[..], &[most, &small, &large]].concat())
+    };
+    assert_eq!(status(&share("instructions-of-limit=1")), 0);
+    let bad = share("instructions-of-limit=0.99");
+    assert_eq!(status(&bad), 1);
+    assert!(stdout(&bad).contains("NOT OK: instructions, of those of large with what they defer"));
+    assert_eq!(status(&share("instructions=x")), 2);
+    let alone = ["report", "--most", "tlbi=1", &small];
+    assert_eq!(status(&count(&alone)), 2);
+    assert_eq!(status(&count(&["report", "--judge", "small", &small])), 2);
+}
+
+#[test]
 fn stacks_are_compared_and_folded() {
     let runs = Runs::new("stacks");
     let (small, large) = (runs.run("small", &record(3)), runs.run("large", &record(4)));
@@ -222,8 +283,15 @@ fn stacks_are_compared_and_folded() {
         text.contains("flush < free < unload") && !text.contains("set"),
         "{text}"
     );
-    let text = stdout(&count(&["stacks", "--folded", "--barrier", "dsb", &large]));
+    let text = stdout(&count(&["stacks", "--folded", "--event", "dsb", &large]));
     assert_eq!(text, "load;set;flush 3\n");
+    let text = stdout(&count(&["stacks", "--folded", "--event", "icache", &large]));
+    assert_eq!(text, "load;patch;round 4\n");
+    let text = stdout(&count(&[
+        "stacks", "--event", "ipi", "--depth", "2", &small,
+    ]));
+    assert!(text.starts_with("IPI BY"), "{text}");
+    assert!(has_row(&text, "send < kick 6"), "{text}");
     let text = stdout(&count(&["functions", &small, &large]));
     assert_eq!(
         text,

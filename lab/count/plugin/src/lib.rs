@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A QEMU TCG plugin that counts the instructions, TLBI and DSB that an arm64 Linux kernel
-//! executes in `init_module()` and `delete_module()`, and in the work that they defer. It
-//! watches: it reads registers and memory of the guest and changes nothing there. On the host
+//! A QEMU TCG plugin that counts the instructions, TLBI, DSB, I-cache rounds and IPIs that loads and
+//! unloads of modules take an arm64 Linux kernel, and the work that they defer. It watches: it reads registers and memory of the guest and changes nothing there. On the host
 //! it reads a System.map and writes one file, the record, when QEMU ends.
 //!
 //! usage: `-plugin libcount_plugin.so,symbols=System.map,out=FILE[,stacks=on]`
@@ -14,8 +13,10 @@
 //! - Few addresses have a callback, before or after that addition: where functions begin that
 //!   are followed, `RET` in them, where interrupts and context switches begin, `ERET`. It
 //!   tells the [`Tracker`], with what the vCPU has counted up to there.
-//! - With `stacks=on` each TLBI and DSB has a callback that walks the frame pointers, and
-//!   each block of instructions one that is called while the vCPU counts.
+//! - The write that sends an interrupt to other CPUs has a callback that reads what it writes.
+//! - With `stacks=on` each TLBI and DSB, and what else has its stacks recorded, has a callback
+//!   that walks the frame pointers, and each block of
+//!   instructions one that is called while the vCPU counts.
 
 mod machine;
 
@@ -32,8 +33,9 @@ use qemu_plugin::{
 
 use count::arguments::Arguments;
 use count::error::Error;
+use count::ipi;
 use count::opcode::{self, Class, Leave};
-use count::record::{self, Barrier, FunctionCost, Record, Stack};
+use count::record::{self, Event, FunctionCost, Record, Stack};
 use count::symbols::{Extent, Symbols};
 use count::track::{Context, DEFERRED, Function, INITCALL, Kind, Role, SECTIONS, Tracker};
 
@@ -43,6 +45,12 @@ register!(Plugin::default());
 
 /// Where `struct module` has its name, and how long that can be: `state` and `list` come first.
 const MODULE_NAME: (u64, usize) = (24, 56);
+
+/// The function that makes text that was written visible to instruction fetches.
+const ICACHE_ROUND: &str = "caches_clean_inval_pou";
+
+/// The register number that stands for XZR where it is read.
+const XZR: usize = 31;
 
 /// No address of user space is as high.
 const KERNEL: u64 = 0xffff_0000_0000_0000;
@@ -63,8 +71,8 @@ enum Hook {
     Name,
 }
 
-/// The functions of a way to a TLBI or DSB: numbers of [`Symbols`], none for a module's.
-type Way = (Kind, Barrier, Vec<Option<usize>>);
+/// The functions of a way to an event: numbers of [`Symbols`], none for a module's.
+type Way = (Kind, Event, Vec<Option<usize>>);
 
 /// What changes while the guest runs.
 struct State {
@@ -79,6 +87,8 @@ struct Shared {
     symbols: Symbols,
     absent: Vec<String>,
     hooks: HashMap<u64, Vec<Hook>>,
+    /// Where [`ICACHE_ROUND`] begins: all its names stand for this address.
+    icache_round: u64,
     extents: Vec<Extent>,
     /// The numbers that the followed functions have in `symbols`: there stacks end.
     roots: HashSet<usize>,
@@ -160,6 +170,7 @@ impl Shared {
             stacks: arguments.stacks,
             absent: Vec::new(),
             hooks: HashMap::new(),
+            icache_round: symbols.require(ICACHE_ROUND)?.start,
             extents: Vec::new(),
             roots: HashSet::new(),
             board: Board::new(),
@@ -268,15 +279,26 @@ impl Shared {
             Some(Leave::Exception) => self.call(instruction, Self::at_exception_return),
             None => {}
         }
-        let barrier = match class {
-            Some(Class::Dsb) => Barrier::Dsb,
-            Some(Class::TlbiAll | Class::TlbiRange | Class::TlbiOne) => Barrier::Tlbi,
-            _ => return,
-        };
-        if self.stacks {
+        if let Some(source) = opcode::sgi_source(opcode) {
             self.call(instruction, move |shared, vcpu| {
-                shared.at_barrier(barrier, address, vcpu);
+                shared.at_sgi(source, address, vcpu);
             });
+        }
+        let round = (address == self.icache_round).then_some(Event::Icache);
+        if round.is_some() {
+            self.board.count_icache(instruction);
+        }
+        if self.stacks {
+            let barrier = match class {
+                Some(Class::Dsb) => Some(Event::Dsb),
+                Some(Class::TlbiAll | Class::TlbiRange | Class::TlbiOne) => Some(Event::Tlbi),
+                _ => None,
+            };
+            for event in [barrier, round].into_iter().flatten() {
+                self.call(instruction, move |shared, vcpu| {
+                    shared.at_event(event, 1, address, vcpu);
+                });
+            }
         }
     }
 
@@ -386,11 +408,36 @@ impl Shared {
         }
     }
 
-    fn at_barrier(&self, barrier: Barrier, address: u64, vcpu: VCPUIndex) {
+    /// The general register `source` is about to be written to ICC_SGI1R_EL1.
+    fn at_sgi(&self, source: usize, address: u64, vcpu: VCPUIndex) {
+        let Some(registers) = self.registers() else {
+            return;
+        };
+        let value = match source {
+            XZR => Some(0),
+            _ => self.read(registers.x(source)),
+        };
+        let Some(value) = value else {
+            return;
+        };
+        let cpus = ipi::called_cpus(value, machine::vcpus());
+        if cpus == 0 {
+            return;
+        }
+        if let Err(problem) = self.board.add_ipi(vcpu, cpus) {
+            self.fail(problem);
+        }
+        if self.stacks {
+            self.at_event(Event::Ipi, cpus, address, vcpu);
+        }
+    }
+
+    /// Records from where `event` comes, which counts `times` times.
+    fn at_event(&self, event: Event, times: u64, address: u64, vcpu: VCPUIndex) {
         let mut state = self.lock();
         if let Some(kind) = state.tracker.counting(vcpu as usize) {
-            let way = (kind, barrier, self.way(address));
-            *state.ways.entry(way).or_insert(0) += 1;
+            let way = (kind, event, self.way(address));
+            *state.ways.entry(way).or_insert(0) += times;
         }
     }
 
@@ -453,15 +500,12 @@ impl Shared {
             let name = function.and_then(|function| self.symbols.name(function));
             name.unwrap_or_else(|| "[module]".to_owned())
         };
-        let stacks = state
-            .ways
-            .iter()
-            .map(|((kind, barrier, way), count)| Stack {
-                kind: *kind,
-                barrier: *barrier,
-                functions: way.iter().map(name).collect(),
-                count: *count,
-            });
+        let stacks = state.ways.iter().map(|((kind, event, way), count)| Stack {
+            kind: *kind,
+            event: *event,
+            functions: way.iter().map(name).collect(),
+            count: *count,
+        });
         let mut stacks: Vec<Stack> = stacks.collect();
         stacks.sort();
         let functions = self

@@ -11,7 +11,8 @@ use qemu_plugin::sys::{
 use qemu_plugin::{
     CallbackFlags, Instruction, PluginCondition, PluginOp, PluginU64, RegisterDescriptor,
     TranslationBlock, VCPUIndex, qemu_plugin_get_registers,
-    qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu, qemu_plugin_u64_get, qemu_plugin_u64_set,
+    qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu, qemu_plugin_u64_add, qemu_plugin_u64_get,
+    qemu_plugin_u64_set,
 };
 
 use count::counts::Counts;
@@ -58,13 +59,28 @@ impl Board {
             Class::Dc => offset_of!(Counts, dc),
         });
         for offset in [all, class].into_iter().flatten() {
-            qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(
-                instruction.clone(),
-                PluginOp::QEMU_PLUGIN_INLINE_ADD_U64,
-                self.field(offset),
-                1,
-            );
+            self.add_one(instruction, offset);
         }
+    }
+
+    /// Has an I-cache round counted when an instruction is executed, the first of one.
+    pub fn count_icache(&self, instruction: &Instruction) {
+        self.add_one(instruction, offset_of!(Counts, icache));
+    }
+
+    fn add_one(&self, instruction: &Instruction, offset: usize) {
+        qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(
+            instruction.clone(),
+            PluginOp::QEMU_PLUGIN_INLINE_ADD_U64,
+            self.field(offset),
+            1,
+        );
+    }
+
+    /// Counts CPUs to which a vCPU sends a function call. Only for that vCPU's own callbacks.
+    pub fn add_ipi(&self, vcpu: VCPUIndex, cpus: u64) -> Result<(), String> {
+        let field = self.field(offset_of!(Counts, ipi));
+        qemu_plugin_u64_add(field, vcpu, cpus).map_err(|error| error.to_string())
     }
 
     /// What a vCPU has counted. Only for that vCPU's own callbacks.
@@ -81,8 +97,7 @@ impl Board {
 
     /// What all vCPUs have counted, when none runs.
     pub fn sum(&self) -> Counts {
-        // SAFETY: It only asks for a number.
-        if unsafe { qemu_plugin_num_vcpus() } < 1 {
+        if vcpus() < 1 {
             return Counts::default();
         }
         // SAFETY: The board is QEMU's, and `field` is called with offsets in `Counts`.
@@ -96,8 +111,17 @@ impl Board {
             isb: sum(offset_of!(Counts, isb)),
             ic: sum(offset_of!(Counts, ic)),
             dc: sum(offset_of!(Counts, dc)),
+            icache: sum(offset_of!(Counts, icache)),
+            ipi: sum(offset_of!(Counts, ipi)),
         }
     }
+}
+
+/// How many vCPUs there are.
+pub fn vcpus() -> u64 {
+    // SAFETY: It only asks for a number.
+    let vcpus = unsafe { qemu_plugin_num_vcpus() };
+    u64::try_from(vcpus).unwrap_or(0)
 }
 
 /// A number for each vCPU that says whether blocks of instructions have their callbacks.
