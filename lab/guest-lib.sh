@@ -120,6 +120,13 @@ wait_for() {
 	[ $failed = 0 ] || fail "$failed of the loops failed, see above"
 }
 
+# quiet_wakeups: have wakeups of tasks on other CPUs send no function calls, which are counted. How
+# many there are depends on the clock; without the queue each is an interrupt of another kind.
+quiet_wakeups() {
+	[ "$(nproc)" = 1 ] || echo NO_TTWU_QUEUE >/sys/kernel/debug/sched/features ||
+		fail 'cannot turn off the queue of wakeups, see above'
+}
+
 # no_wx WHEN: there is no mapping that is writable and executable.
 no_wx() {
 	wx=$(cat /sys/kernel/debug/check_wx_pages) ||

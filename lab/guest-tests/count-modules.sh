@@ -14,12 +14,7 @@ modules=$(all_modules)
 ! modules_are_loaded || fail "modules are loaded already: $(cut -d' ' -f1 /proc/modules | xargs)"
 echo >/proc/sys/kernel/modprobe || fail "cannot turn off the kernel's own modprobe"
 
-# A wakeup that is queued on another CPU goes there as a function call, when the clock will have
-# it; without the queue it is an interrupt of its own.
-if [ "$(nproc)" != 1 ]; then
-	echo NO_TTWU_QUEUE >/sys/kernel/debug/sched/features ||
-		fail 'cannot turn off the queue of wakeups, see above'
-fi
+quiet_wakeups
 
 # What modprobe would load, what others need before them.
 # shellcheck disable=SC2086

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The plugin's arguments, as `-plugin FILE,symbols=System.map,out=FILE,stacks=on` gives them.
+//! The plugin's arguments, as
+//! `-plugin FILE,symbols=System.map,out=FILE,stacks=on,operations=on` gives them.
 
 use std::path::PathBuf;
 
@@ -12,14 +13,17 @@ pub struct Arguments {
     pub symbols: PathBuf,
     /// Where the record goes.
     pub out: PathBuf,
-    /// Whether to record from where each TLBI and DSB was executed.
+    /// Whether to record from where TLBI, DSB and other events come.
     pub stacks: bool,
+    /// Whether to follow [`crate::track::OPERATIONS`], too.
+    pub operations: bool,
 }
 
 impl Arguments {
     /// Parses arguments of the form `KEY=VALUE`.
     pub fn parse<S: AsRef<str>>(arguments: impl IntoIterator<Item = S>) -> Result<Self, Error> {
-        let (mut symbols, mut out, mut stacks) = (None, None, false);
+        let (mut symbols, mut out) = (None, None);
+        let (mut stacks, mut operations) = (false, false);
         for argument in arguments {
             let argument = argument.as_ref();
             let wrong = |problem| Error::Argument {
@@ -35,9 +39,10 @@ impl Arguments {
             match (key, value) {
                 ("symbols", file) => symbols = Some(file.into()),
                 ("out", file) => out = Some(file.into()),
-                ("stacks", "on") => stacks = true,
-                ("stacks", "off") => stacks = false,
-                ("stacks", _) => return Err(wrong("it is neither on nor off")),
+                ("stacks", value) => stacks = switch(value).ok_or_else(|| wrong(NO_SWITCH))?,
+                ("operations", value) => {
+                    operations = switch(value).ok_or_else(|| wrong(NO_SWITCH))?;
+                }
                 _ => return Err(wrong("there is no such argument")),
             }
         }
@@ -49,7 +54,19 @@ impl Arguments {
             symbols: symbols.ok_or_else(|| missing("symbols"))?,
             out: out.ok_or_else(|| missing("out"))?,
             stacks,
+            operations,
         })
+    }
+}
+
+/// What is wrong with a value that [`switch`] does not know.
+const NO_SWITCH: &str = "it is neither on nor off";
+
+fn switch(value: &str) -> Option<bool> {
+    match value {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
     }
 }
 
@@ -64,6 +81,7 @@ mod tests {
             symbols: "/a=b/System.map".into(),
             out: "c.json".into(),
             stacks: true,
+            operations: false,
         };
         assert_eq!(parsed.expect("good"), wanted);
     }
@@ -76,6 +94,10 @@ mod tests {
             (vec!["symbols"], "`symbols`: it has no value"),
             (vec!["out="], "`out=`: its value is empty"),
             (vec!["stacks=1"], "`stacks=1`: it is neither on nor off"),
+            (
+                vec!["operations=yes"],
+                "`operations=yes`: it is neither on nor off",
+            ),
             (vec!["stack=on"], "`stack=on`: there is no such argument"),
         ];
         for (arguments, wanted) in cases {

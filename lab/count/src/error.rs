@@ -12,7 +12,7 @@ pub enum Error {
     /// An argument of the plugin is not one.
     #[error(
         "the plugin's argument `{argument}`: {problem}\n  \
-         remedy: give it symbols=System.map,out=FILE and, if wanted, stacks=on"
+         remedy: give it symbols=System.map,out=FILE and, if wanted, stacks=on and operations=on"
     )]
     Argument {
         /// The argument.
@@ -37,7 +37,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A file is not JSON, or not of the right form.
-    #[error("{file}: {source}\n  remedy: run lab/count-modules again; the file is of no use")]
+    #[error(
+        "{file}: {source}\n  remedy: run lab/count-modules or lab/count-operations again; the file is of no use"
+    )]
     Json {
         /// The file.
         file: String,
@@ -87,7 +89,8 @@ impl Error {
         Self::Run {
             file: file.into(),
             problem: problem.into(),
-            remedy: "run lab/count-modules again; if it says the same, look at console.log beside the file",
+            remedy: "run lab/count-modules or lab/count-operations again; if it says the same, look at \
+                     console.log beside the file",
         }
     }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Counts what loading and unloading kernel modules costs, in instructions, TLBI, DSB, I-cache
-//! maintenance and IPIs, and compares kernels. This crate is all of it that needs no QEMU: which instructions count
-//! ([`opcode`]), where they count ([`track`]), what a run leaves ([`record`]), and what is
-//! said about runs ([`report`], [`stacks`]). Beside that, what another plugin, in `stores/`, knows
-//! of the kernel's page tables ([`leaves`]). It reads files and writes results, nothing else.
+//! Counts what loading and unloading kernel modules costs, and other operations on executable
+//! memory, in instructions, TLBI, DSB, I-cache maintenance and IPIs, and compares kernels. This
+//! crate is all of it that needs no QEMU: which instructions count ([`opcode`], [`ipi`]), where
+//! they count ([`track`]), what a run leaves ([`record`]), and what is said about runs
+//! ([`report`], [`most`], [`operations`], [`stacks`]). Beside that, what another plugin, in
+//! `stores/`, knows of the kernel's page tables ([`leaves`]). It reads files and writes results,
+//! nothing else.
 //! The plugin in `plugin/` brings QEMU's events here and writes the record.
 //!
 //! # What is counted
@@ -14,7 +16,8 @@
 //!   the first instruction of `__arm64_sys_finit_module()` and its like to its return, by the
 //!   task that made the call, for each call;
 //! - inside of the functions by which the kernel frees memory of modules later, in kworkers
-//!   (see [`track::DEFERRED`]): "deferred", for each function.
+//!   (see [`track::DEFERRED`]): "deferred", for each function;
+//! - with `operations=on`, inside of [`track::OPERATIONS`] and of what those defer.
 //!
 //! Work that is deferred to a function that is not in that list counts as "all else", which
 //! the report has too: a number there that differs between kernels asks for a new entry.
@@ -41,6 +44,7 @@ pub mod ipi;
 pub mod leaves;
 pub mod most;
 pub mod opcode;
+pub mod operations;
 pub mod record;
 pub mod report;
 pub mod stacks;

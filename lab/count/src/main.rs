@@ -11,7 +11,8 @@ use clap::{ArgGroup, Parser, Subcommand};
 
 use count::error::Error;
 use count::most::{self, Most};
-use count::record::Event;
+use count::operations::Operations;
+use count::record::{Event, Run};
 use count::report::{self, Report};
 use count::stacks::{self, Filter};
 use count::track::Kind;
@@ -52,13 +53,22 @@ enum Command {
         #[arg(required = true)]
         runs: Vec<PathBuf>,
     },
+    /// Print what operations cost each time, with what they defer, runs side by side
+    Operations {
+        /// Write all of it as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// The runs
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+    },
     /// Print from where TLBI, DSB, I-cache rounds or IPIs came, in runs with stacks
     Stacks {
         /// What came from there
         #[arg(long, default_value = "tlbi")]
         event: Event,
-        /// Only in this: load, unload or deferred
-        #[arg(long, value_parser = parse_kind)]
+        /// Only in this
+        #[arg(long)]
         kind: Option<Kind>,
         /// How many functions tell one way from another
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
@@ -72,22 +82,13 @@ enum Command {
     },
     /// Print in which functions instructions were executed, in runs with stacks
     Functions {
-        /// Only in this: load, unload or deferred
-        #[arg(long, value_parser = parse_kind)]
+        /// Only in this
+        #[arg(long)]
         kind: Option<Kind>,
         /// The runs
         #[arg(required = true)]
         runs: Vec<PathBuf>,
     },
-}
-
-fn parse_kind(text: &str) -> Result<Kind, &'static str> {
-    match text {
-        "load" => Ok(Kind::Load),
-        "unload" => Ok(Kind::Unload),
-        "deferred" => Ok(Kind::Deferred),
-        _ => Err("there is load, unload and deferred"),
-    }
 }
 
 fn main() -> ExitCode {
@@ -134,6 +135,14 @@ fn run(command: Command) -> Result<bool, Error> {
             let good = judgements.iter().all(|one| one.within || !one.decides);
             Ok(good && bounded.iter().all(|one| one.within))
         }
+        Command::Operations { json, runs } => {
+            let operations = Operations::read(&runs)?;
+            if let Some(file) = json {
+                write(&file, &operations.to_json()?)?;
+            }
+            print(&operations.to_text())?;
+            Ok(true)
+        }
         Command::Stacks {
             event,
             kind,
@@ -141,22 +150,26 @@ fn run(command: Command) -> Result<bool, Error> {
             folded,
             runs,
         } => {
-            let report = Report::read(&runs)?;
+            let runs = read_runs(&runs)?;
             let filter = Filter { event, kind };
-            let runs = report.runs();
             if let (true, Some(first)) = (folded, runs.first()) {
                 print(&stacks::to_folded(first, filter))?;
             } else {
-                print(&stacks::to_text(runs, filter, depth.into()))?;
+                print(&stacks::to_text(&runs, filter, depth.into()))?;
             }
             Ok(true)
         }
         Command::Functions { kind, runs } => {
-            let report = Report::read(&runs)?;
-            print(&stacks::functions_to_text(report.runs(), kind))?;
+            print(&stacks::functions_to_text(&read_runs(&runs)?, kind))?;
             Ok(true)
         }
     }
+}
+
+/// Reads runs, of modules or of other operations.
+fn read_runs(directories: &[PathBuf]) -> Result<Vec<Run>, Error> {
+    let runs = directories.iter().map(|directory| Run::read(directory));
+    runs.collect()
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {

@@ -3,14 +3,16 @@
 //!
 //! - `counts.json`, a [`Record`], by the plugin when QEMU ends,
 //! - `order`, by the guest: lines `load MODULE` and `unload MODULE`, what it did one after the
-//!   other,
-//! - `run.json`, an [`About`], by lab/count-modules.
+//!   other; or `done`: lines `KIND TIMES`, how often it did each operation,
+//! - `run.json`, an [`About`], by lab/count-guest.
 //!
 //! The plugin reads the names of modules in the guest's memory; that they are those of
-//! `order`, one after the other, shows that each section is what it is taken for.
+//! `order`, one after the other, shows that each section is what it is taken for. With `done` it
+//! is the number of sections that shows it.
 
 use std::path::Path;
 
+use clap::ValueEnum;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -54,12 +56,21 @@ pub struct Section {
     pub own: Counts,
 }
 
-/// All calls of a deferred function.
+impl Section {
+    /// The name of the module, for messages.
+    fn name(&self) -> &str {
+        self.module.as_deref().unwrap_or("no module")
+    }
+}
+
+/// All calls of a deferred function after sections of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deferred {
     /// The function.
     pub function: String,
+    /// The kind of the last section that began before.
+    pub after: Kind,
     /// How often it was called.
     pub calls: u64,
     /// Whether all calls were over when QEMU ended.
@@ -143,19 +154,30 @@ pub struct Run {
     pub about: About,
     /// What was counted.
     pub record: Record,
+    /// How often each operation was done; empty for a run of modules alone.
+    pub done: Vec<(Kind, u64)>,
 }
 
 impl Run {
     /// Reads a run's directory.
     pub fn read(directory: &Path) -> Result<Self, Error> {
         let record_file = directory.join("counts.json");
-        let run = Self {
+        let mut run = Self {
             about: read_json(&directory.join("run.json"))?,
             record: read_json(&record_file)?,
+            done: Vec::new(),
         };
-        let order_file = directory.join("order");
-        let order = parse_order(&order_file.display().to_string(), &read(&order_file)?)?;
-        run.check(&record_file.display().to_string(), &order)?;
+        let record_file = record_file.display().to_string();
+        let (order, done) = (directory.join("order"), directory.join("done"));
+        if done.exists() {
+            run.done = parse_done(&done.display().to_string(), &read(&done)?)?;
+            run.check_returns(&record_file)?;
+            run.check_done(&record_file)?;
+        } else {
+            let order = parse_order(&order.display().to_string(), &read(&order)?)?;
+            run.check_returns(&record_file)?;
+            run.check_order(&record_file, &order)?;
+        }
         Ok(run)
     }
 
@@ -169,6 +191,14 @@ impl Run {
         sections.map(|section| &section.counts).sum()
     }
 
+    /// What was counted of a kind, with what was deferred from its sections.
+    pub fn with_deferred(&self, kind: Kind) -> Counts {
+        let deferred = self.record.deferred.iter();
+        let deferred = deferred.filter(|one| one.after == kind);
+        let deferred: Counts = deferred.map(|one| &one.counts).sum();
+        self.total(kind) + deferred
+    }
+
     /// How much of what was counted of a kind was the modules' own.
     pub fn own(&self, kind: Kind) -> Counts {
         let sections = self.record.sections.iter();
@@ -176,19 +206,41 @@ impl Run {
         sections.map(|section| &section.own).sum()
     }
 
-    fn check(&self, file: &str, order: &[(Kind, String)]) -> Result<(), Error> {
+    fn check_returns(&self, file: &str) -> Result<(), Error> {
         let sections = &self.record.sections;
-        let name = |section: &Section| section.module.clone().unwrap_or("no module".to_owned());
         if let Some(open) = sections.iter().find(|section| !section.returned) {
             return Err(Error::run(
                 file,
-                format!("{} of {} never returned", open.function, name(open)),
+                format!("{} of {} never returned", open.function, open.name()),
             ));
         }
         if let Some(open) = self.record.deferred.iter().find(|one| !one.returned) {
             let problem = format!("{} was not over when the guest ended", open.function);
             return Err(Error::run(file, problem));
         }
+        Ok(())
+    }
+
+    /// Each kind has as many sections as it takes to do what was done, and no other has any.
+    fn check_done(&self, file: &str) -> Result<(), Error> {
+        for kind in Kind::ALL {
+            let sections = self.record.sections.iter();
+            let sections = sections.filter(|section| section.kind == kind).count() as u64;
+            let times = self.done.iter().filter(|(other, _)| *other == kind);
+            let times: u64 = times.map(|(_, times)| *times).sum();
+            if sections != times * kind.calls() {
+                let problem = format!("{sections} sections of {kind:?}, but the guest did {times}");
+                return Err(Error::run(file, problem));
+            }
+        }
+        if self.done.is_empty() {
+            return Err(Error::run(file, "nothing was done"));
+        }
+        Ok(())
+    }
+
+    fn check_order(&self, file: &str, order: &[(Kind, String)]) -> Result<(), Error> {
+        let sections = &self.record.sections;
         for (number, (section, (kind, module))) in sections.iter().zip(order).enumerate() {
             if section.kind != *kind || section.module.as_ref() != Some(module) {
                 return Err(Error::run(
@@ -197,7 +249,7 @@ impl Run {
                         "section {} is {:?} of {}, but the guest did {kind:?} of {module}",
                         number + 1,
                         section.kind,
-                        name(section)
+                        section.name()
                     ),
                 ));
             }
@@ -253,6 +305,26 @@ fn parse_order(file: &str, text: &str) -> Result<Vec<(Kind, String)>, Error> {
     lines.collect()
 }
 
+fn parse_done(file: &str, text: &str) -> Result<Vec<(Kind, u64)>, Error> {
+    let lines = text.lines().enumerate();
+    let lines = lines.map(|(number, line)| {
+        let parsed = line.split_once(' ').and_then(|(kind, times)| {
+            let kind = Kind::from_str(kind, false).ok()?;
+            // So many fit into a record, and their products into a number.
+            let times = times.parse().ok().filter(|times| *times <= 1 << 32)?;
+            (kind != Kind::Deferred).then_some((kind, times))
+        });
+        parsed.ok_or_else(|| Error::Syntax {
+            file: file.to_owned(),
+            line: number + 1,
+            expected: "`KIND TIMES`",
+            found: line.chars().take(80).collect(),
+            remedy: "run lab/count-operations again",
+        })
+    });
+    lines.collect()
+}
+
 /// Whether this can be the name of a module, as the kernel has it.
 pub fn is_module_name(name: &str) -> bool {
     let mut bytes = name.bytes();
@@ -275,6 +347,25 @@ mod tests {
         assert_eq!(module_name(b"ext4\0\xff").as_deref(), Some("ext4"));
         for field in [&b"ext4"[..], b"\0", b"a b\0", b"\xff\0", b""] {
             assert_eq!(module_name(field), None);
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_a_list_of_numbers() {
+        let done = parse_done("done", "load 4\nbpf-free 100\n").expect("good");
+        assert_eq!(done, [(Kind::Load, 4), (Kind::BpfFree, 100)]);
+        for text in [
+            "load",
+            "load x",
+            "load -1",
+            "load 99999999999",
+            "deferred 3",
+            "Load 3",
+            "\n",
+            "load 1 2",
+        ] {
+            let error = parse_done("done", text).expect_err(text).to_string();
+            assert!(error.contains("done:1: expected `KIND TIMES`"), "{error}");
         }
     }
 

@@ -42,15 +42,6 @@ const SHOWN: [(&str, Get); 12] = [
     ("IPI", |cost| cost.counts.ipi),
 ];
 
-/// What is shown for the average module, zeroes too.
-const AVERAGE: [(&str, Get); 5] = [
-    ("TLBI", |cost| cost.counts.tlbi()),
-    ("DSB", |cost| cost.counts.dsb),
-    ("I-cache rounds", |cost| cost.counts.icache),
-    ("IPI", |cost| cost.counts.ipi),
-    ("instructions, but own", |cost| cost.without_own()),
-];
-
 /// The system calls, and all that they defer.
 const ALL: [Kind; 3] = [Kind::Load, Kind::Unload, Kind::Deferred];
 
@@ -68,7 +59,20 @@ pub struct Cost {
 }
 
 impl Cost {
-    fn of(counts: Counts, own: Counts) -> Self {
+    /// The name of the instructions in [`Self::AVERAGE`]; a module's own are not among them.
+    pub const INSTRUCTIONS: &str = "instructions";
+
+    /// What is shown of an average, zeroes too.
+    pub const AVERAGE: [(&str, Get); 5] = [
+        ("TLBI", |cost| cost.counts.tlbi()),
+        ("DSB", |cost| cost.counts.dsb),
+        ("I-cache rounds", |cost| cost.counts.icache),
+        ("IPI", |cost| cost.counts.ipi),
+        (Self::INSTRUCTIONS, |cost| cost.without_own()),
+    ];
+
+    /// The costs of what was counted, `own` of that by a module's init function.
+    pub fn of(counts: Counts, own: Counts) -> Self {
         Self {
             counts,
             own_instructions: own.instructions,
@@ -136,6 +140,13 @@ impl Report {
         for directory in directories {
             let directory = directory.as_ref();
             let run = Run::read(directory)?;
+            if !run.done.is_empty() {
+                return Err(Error::Run {
+                    file: directory.display().to_string(),
+                    problem: "other operations than loads and unloads were done".to_owned(),
+                    remedy: "use `count operations` for it",
+                });
+            }
             if let Some(first) = runs.first()
                 && let Some(problem) = differ(first, &run)
             {
@@ -154,11 +165,6 @@ impl Report {
             runs.push(run);
         }
         Ok(Self { runs })
-    }
-
-    /// The runs.
-    pub fn runs(&self) -> &[Run] {
-        &self.runs
     }
 
     /// The run of that name.
@@ -268,12 +274,14 @@ impl Report {
             Cost::of(run.record.whole - all.counts, Counts::default())
         })));
         let loaded = self.loaded();
-        rows.push(vec!["each module, with what is deferred".to_owned()]);
-        rows.extend(AVERAGE.iter().map(|(name, get)| {
+        rows.push(vec![
+            "each module, with what is deferred, its own instructions left out".to_owned(),
+        ]);
+        rows.extend(Cost::AVERAGE.iter().map(|(name, get)| {
             let cells = self
                 .runs
                 .iter()
-                .map(|run| tenths(get(&Cost::of_run(run, &ALL)), loaded));
+                .map(|run| tenths(get(&Cost::of_run(run, &ALL)), loaded as u64));
             std::iter::once(format!("  {name}")).chain(cells).collect()
         }));
         format!("{loaded} modules\n\n{}", render(&rows))
@@ -283,16 +291,20 @@ impl Report {
     fn deferred(&self) -> Vec<Vec<String>> {
         let mut names: Vec<&str> = Vec::new();
         for one in self.runs.iter().flat_map(|run| &run.record.deferred) {
-            if one.calls != 0 && !names.contains(&one.function.as_str()) {
+            if !names.contains(&one.function.as_str()) {
                 names.push(&one.function);
             }
         }
         let row = |name: &&str| {
             let cells = self.runs.iter().map(|run| {
-                let mut all = run.record.deferred.iter();
-                match all.find(|one| one.function == *name) {
-                    Some(one) => format!("{} in {}", grouped(one.counts.instructions), one.calls),
-                    None => "-".to_owned(),
+                let all = run.record.deferred.iter();
+                let all = all.filter(|one| one.function == *name);
+                let sum = all.fold((0, 0), |(instructions, calls), one| {
+                    (instructions + one.counts.instructions, calls + one.calls)
+                });
+                match sum {
+                    (_, 0) => "-".to_owned(),
+                    (instructions, calls) => format!("{} in {calls}", grouped(instructions)),
                 }
             });
             std::iter::once(format!("  {name}()"))

@@ -15,7 +15,7 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// The average of a sum of `count` numbers, to a tenth.
-pub fn tenths(sum: u64, count: usize) -> String {
+pub fn tenths(sum: u64, count: u64) -> String {
     let average = sum as f64 / count.max(1) as f64;
     let scaled = (average * 10.0).round() as u64;
     format!("{}.{}", grouped(scaled / 10), scaled % 10)

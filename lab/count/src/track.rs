@@ -30,6 +30,21 @@ pub const SECTIONS: [(&str, Kind); 3] = [
     ("__arm64_sys_delete_module", Kind::Unload),
 ];
 
+/// Functions that do other things to executable memory, for which the system calls do too much
+/// besides: each call is a section of its own, after the first module is loaded.
+pub const OPERATIONS: [(&str, Kind); 8] = [
+    ("bpf_prog_load", Kind::BpfLoad),
+    // The last close() of a program.
+    ("bpf_prog_release", Kind::BpfFree),
+    // By tracefs and perf a probe is registered without being armed, and enabled then.
+    ("register_kprobe", Kind::KprobeSet),
+    ("enable_kprobe", Kind::KprobeSet),
+    ("disable_kprobe", Kind::KprobeRemove),
+    ("unregister_kprobe", Kind::KprobeRemove),
+    ("register_ftrace_function", Kind::TracerOn),
+    ("unregister_ftrace_function", Kind::TracerOff),
+];
+
 /// The function that calls a module's init function.
 pub const INITCALL: &str = "do_one_initcall";
 
@@ -50,16 +65,49 @@ pub const DEFERRED: [&str; 8] = [
     "cleanup_vm_area_work",
 ];
 
-/// What a system call does to a module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Functions to which [`OPERATIONS`] leave a part of their work, besides [`DEFERRED`].
+pub const DEFERRED_BY_OPERATIONS: [&str; 3] = [
+    // kernel/bpf/: what close() has an RCU callback do, and that a kworker
+    "__bpf_prog_put_rcu",
+    "bpf_prog_free_deferred",
+    // arch/arm64/kernel/patching.c: stop_machine() has it called in the stopper threads
+    "aarch64_insn_patch_text_cb",
+];
+
+/// What is done: to a module by a system call, or by one of the other operations.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// `init_module()` and `finit_module()`.
     Load,
     /// `delete_module()`.
     Unload,
-    /// No system call: work that was deferred.
+    /// Nothing of that: work that was deferred.
     Deferred,
+    /// A BPF program is loaded.
+    BpfLoad,
+    /// A BPF program is freed.
+    BpfFree,
+    /// A kprobe is set.
+    KprobeSet,
+    /// A kprobe is removed.
+    KprobeRemove,
+    /// The function tracer is turned on.
+    TracerOn,
+    /// The function tracer is turned off.
+    TracerOff,
 }
 
 /// What the calls of a function are.
@@ -73,7 +121,27 @@ pub enum Role {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Load, Self::Unload, Self::Deferred];
+    pub const ALL: [Self; 9] = [
+        Self::Load,
+        Self::Unload,
+        Self::Deferred,
+        Self::BpfLoad,
+        Self::BpfFree,
+        Self::KprobeSet,
+        Self::KprobeRemove,
+        Self::TracerOn,
+        Self::TracerOff,
+    ];
+
+    /// How many sections there are of this kind each time that it is done.
+    pub fn calls(self) -> u64 {
+        let functions = OPERATIONS.iter().filter(|(_, kind)| *kind == self);
+        match functions.count() {
+            // Either of the system calls that load a module.
+            0 => 1,
+            functions => functions as u64,
+        }
+    }
 }
 
 /// A function whose calls are followed.
@@ -122,10 +190,13 @@ struct At {
     own: bool,
 }
 
-/// What instructions count for: one call of a system call, or all calls of a deferred function.
+/// What instructions count for: one section, or all calls of a deferred function after sections of
+/// a kind.
 #[derive(Clone, Debug)]
 struct Place {
     function: usize,
+    /// For a deferred function, the kind of the last section that began before its calls.
+    after: Option<Kind>,
     module: Option<String>,
     calls: u64,
     open: u64,
@@ -134,9 +205,10 @@ struct Place {
 }
 
 impl Place {
-    fn of(function: usize) -> Self {
+    fn of(function: usize, after: Option<Kind>) -> Self {
         Self {
             function,
+            after,
             module: None,
             calls: 0,
             open: 0,
@@ -159,7 +231,8 @@ pub struct Tracker {
     places: Vec<Place>,
     tasks: HashMap<u64, Vec<Frame>>,
     vcpus: Vec<Vcpu>,
-    started: bool,
+    /// The kind of the last section that began; none before the first module.
+    last: Option<Kind>,
 }
 
 impl Tracker {
@@ -170,11 +243,11 @@ impl Tracker {
     /// Follows the calls of `functions`; events name one by its index.
     pub fn new(functions: Vec<Function>) -> Self {
         Self {
-            places: (0..functions.len()).map(Place::of).collect(),
             functions,
+            places: Vec::new(),
             tasks: HashMap::new(),
             vcpus: Vec::new(),
-            started: false,
+            last: None,
         }
     }
 
@@ -195,9 +268,9 @@ impl Tracker {
         let Some(role) = self.functions.get(function).map(|function| function.role) else {
             return;
         };
-        // What is deferred before the first module has to do with no module.
-        self.started |= matches!(role, Role::Counts(Kind::Load | Kind::Unload));
-        if !self.started {
+        // What happens before the first module, while the kernel boots, has to do with none.
+        let begins = matches!(role, Role::Counts(Kind::Load | Kind::Unload));
+        if self.last.is_none() && !begins {
             return;
         }
         let frames = self.tasks.get(&context.task);
@@ -208,11 +281,12 @@ impl Tracker {
             }
             (Role::Own, _) | (Role::Counts(_), Some(Frame::Call { .. })) => return,
             (Role::Counts(Kind::Deferred), _) => At {
-                place: function,
+                place: self.deferred_place(function),
                 own: false,
             },
-            (Role::Counts(_), _) => {
-                self.places.push(Place::of(function));
+            (Role::Counts(kind), _) => {
+                self.last = Some(kind);
+                self.places.push(Place::of(function, None));
                 At {
                     place: self.places.len() - 1,
                     own: false,
@@ -311,7 +385,7 @@ impl Tracker {
 
     /// The sections, in the order of their beginnings.
     pub fn sections(&self) -> Vec<Section> {
-        let sections = self.places.iter().skip(self.functions.len());
+        let sections = self.places.iter().filter(|place| place.after.is_none());
         let sections = sections.filter_map(|place| {
             let function = self.functions.get(place.function)?;
             Some(Section {
@@ -328,21 +402,34 @@ impl Tracker {
 
     /// The deferred functions.
     pub fn deferred(&self) -> Vec<Deferred> {
-        let both = self.functions.iter().zip(&self.places);
-        let deferred = both.filter(|(function, _)| function.role == Role::Counts(Kind::Deferred));
-        deferred
-            .map(|(function, place)| Deferred {
-                function: function.name.clone(),
+        let mut places: Vec<&Place> = self.places.iter().collect();
+        places.sort_by_key(|place| (place.function, place.after));
+        let deferred = places.into_iter().filter_map(|place| {
+            Some(Deferred {
+                function: self.functions.get(place.function)?.name.clone(),
+                after: place.after?,
                 calls: place.calls,
                 returned: place.open == 0,
                 counts: place.counts,
             })
-            .collect()
+        });
+        deferred.collect()
     }
 
-    /// Deferred functions have the places before those of sections.
+    /// The place of a deferred function after the last section.
+    fn deferred_place(&mut self, function: usize) -> usize {
+        let after = self.last;
+        let mut places = self.places.iter();
+        let known = places.position(|place| place.function == function && place.after == after);
+        known.unwrap_or_else(|| {
+            self.places.push(Place::of(function, after));
+            self.places.len() - 1
+        })
+    }
+
     fn is_section(&self, place: usize) -> bool {
-        place >= self.functions.len()
+        let place = self.places.get(place);
+        place.is_some_and(|place| place.after.is_none())
     }
 
     fn vcpu(&mut self, vcpu: usize) -> &mut Vcpu {
@@ -385,6 +472,7 @@ mod tests {
     const UNLOAD: usize = 1;
     const FREE: usize = 2;
     const INIT: usize = 3;
+    const PROBE: usize = 4;
     const TASK: u64 = 0xffff_0000_0100_0000;
     const KWORKER: u64 = 0xffff_0000_0200_0000;
     const STACK: u64 = 0xffff_8000_8100_3e00;
@@ -401,6 +489,7 @@ mod tests {
             function("delete", Role::Counts(Kind::Unload)),
             function("free", Role::Counts(Kind::Deferred)),
             function("initcall", Role::Own),
+            function("probe", Role::Counts(Kind::KprobeSet)),
         ])
     }
 
@@ -504,10 +593,49 @@ mod tests {
         tracker.leave(at(1, TASK, STACK, 1001), LOAD);
         assert_eq!(counted(&tracker), [40, 1]);
         let deferred = tracker.deferred();
-        assert_eq!(
-            (deferred[0].calls, deferred[0].counts.instructions),
-            (2, 12)
-        );
+        let seen = deferred
+            .iter()
+            .map(|one| (one.calls, one.counts.instructions));
+        // After the load, and after the unload.
+        assert_eq!(seen.collect::<Vec<_>>(), [(1, 5), (1, 7)]);
+    }
+
+    #[test]
+    fn deferred_work_belongs_to_the_last_section() {
+        let mut tracker = tracker();
+        for (section, instructions) in [(LOAD, 5), (UNLOAD, 7), (LOAD, 11)] {
+            tracker.enter(at(0, TASK, STACK, 0), section);
+            tracker.leave(at(0, TASK, STACK, 0), section);
+            tracker.enter(at(0, KWORKER, OTHER_STACK, 0), FREE);
+            tracker.leave(at(0, KWORKER, OTHER_STACK, instructions), FREE);
+            tracker.switch(0, TASK, counts(0));
+        }
+        let deferred = tracker.deferred();
+        let seen = deferred
+            .iter()
+            .map(|one| (one.after, one.calls, one.counts.instructions));
+        let seen: Vec<_> = seen.collect();
+        assert_eq!(seen, [(Kind::Load, 2, 16), (Kind::Unload, 1, 7)]);
+    }
+
+    #[test]
+    fn other_operations_wait_for_the_first_module() {
+        let mut tracker = tracker();
+        tracker.enter(at(0, TASK, STACK, 0), PROBE);
+        assert!(tracker.is_idle());
+        tracker.enter(at(0, TASK, STACK, 0), LOAD);
+        // In a section: the section's, and what is deferred later stays the module's.
+        tracker.enter(at(0, TASK, STACK - 64, 10), PROBE);
+        tracker.leave(at(0, TASK, STACK - 64, 20), PROBE);
+        tracker.leave(at(0, TASK, STACK, 30), LOAD);
+        tracker.enter(at(0, KWORKER, OTHER_STACK, 30), FREE);
+        tracker.leave(at(0, KWORKER, OTHER_STACK, 32), FREE);
+        assert_eq!(counted(&tracker), [30]);
+        tracker.enter(at(0, TASK, STACK, 40), PROBE);
+        assert_eq!(tracker.counting(0), Some(Kind::KprobeSet));
+        tracker.leave(at(0, TASK, STACK, 44), PROBE);
+        assert_eq!(counted(&tracker), [30, 4]);
+        assert_eq!(tracker.deferred()[0].after, Kind::Load);
     }
 
     #[test]

@@ -42,10 +42,55 @@ impl Runs {
         directory.display().to_string()
     }
 
+    /// Writes a run of operations, and gives its directory.
+    fn operations(&self, label: &str, record: &Record, done: &str) -> String {
+        let run = self.run(label, record);
+        fs::write(Path::new(&run).join("done"), done).expect("a file");
+        run
+    }
+
     fn file(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }
+
+/// A record of two BPF programs and a kprobe, all of it after two modules.
+fn operations() -> Record {
+    let mut record = record(3);
+    let mut add = |kind, function: &str, tlbi_one, instructions| {
+        record.sections.push(Section {
+            kind,
+            function: function.to_owned(),
+            module: None,
+            returned: true,
+            counts: Counts {
+                tlbi_one,
+                instructions,
+                ipi: 3,
+                ..Counts::default()
+            },
+            own: Counts::default(),
+        });
+    };
+    add(Kind::BpfLoad, "bpf_prog_load", 2, 1000);
+    add(Kind::BpfLoad, "bpf_prog_load", 3, 1100);
+    add(Kind::KprobeSet, "register_kprobe", 4, 10);
+    add(Kind::KprobeSet, "enable_kprobe", 5, 20);
+    record.deferred.push(Deferred {
+        function: "aarch64_insn_patch_text_cb".to_owned(),
+        after: Kind::KprobeSet,
+        calls: 1,
+        returned: true,
+        counts: Counts {
+            icache: 1,
+            instructions: 5,
+            ..Counts::default()
+        },
+    });
+    record
+}
+
+const DONE: &str = "load 2\nunload 2\nbpf-load 2\nkprobe-set 1\n";
 
 /// A record in which each call takes that many TLBI.
 fn record(tlbi: u64) -> Record {
@@ -77,6 +122,7 @@ fn record(tlbi: u64) -> Record {
         ],
         deferred: vec![Deferred {
             function: "do_free_init".to_owned(),
+            after: Kind::Load,
             calls: 2,
             returned: true,
             counts,
@@ -179,10 +225,7 @@ fn runs_are_shown_side_by_side_and_judged() {
     assert!(has_row(average, "TLBI 7.5 10.0"), "{text}");
     assert!(has_row(average, "I-cache rounds 17.5 17.5"), "{text}");
     assert!(has_row(average, "IPI 0.0 2.5"), "{text}");
-    assert!(
-        has_row(average, "instructions, but own 4 000.0 4 000.0"),
-        "{text}"
-    );
+    assert!(has_row(average, "instructions 4 000.0 4 000.0"), "{text}");
     assert!(
         text.contains("ok: TLBI in the system calls: small 12, at most large 16"),
         "{text}"
@@ -262,6 +305,77 @@ fn a_run_is_held_against_figures() {
     let alone = ["report", "--most", "tlbi=1", &small];
     assert_eq!(status(&count(&alone)), 2);
     assert_eq!(status(&count(&["report", "--judge", "small", &small])), 2);
+}
+
+#[test]
+fn operations_are_shown_each_time() {
+    let runs = Runs::new("operations");
+    let mut other = operations();
+    other.sections[4].counts.tlbi_one = 0;
+    let first = runs.operations("first", &operations(), DONE);
+    let second = runs.operations("second", &other, DONE);
+    let about = Path::new(&second).join("run.json");
+    let text = fs::read_to_string(&about).expect("run.json");
+    fs::write(&about, text.replace("\"smp\":1", "\"smp\":4")).expect("a file");
+    let json = runs.file("json");
+    let output = count(&["operations", "--json", &json, &first, &second]);
+    let text = stdout(&output);
+    assert_eq!(status(&output), 0, "{text}");
+    let block = |title: &str| text.split(title).nth(1).expect(title).to_owned();
+    let load = block("load of a module, average of 2");
+    // With what is deferred after loads, and without the module's own.
+    assert!(has_row(&load, "TLBI 4.5 4.5"), "{text}");
+    assert!(has_row(&load, "instructions 2 500.0 -"), "{text}");
+    let bpf = block("load of a BPF program, average of 2");
+    assert!(has_row(&bpf, "TLBI 2.5 1.5"), "{text}");
+    assert!(has_row(&bpf, "IPI 3.0 3.0"), "{text}");
+    let kprobe = block("kprobe registered and enabled, average of 1");
+    assert!(has_row(&kprobe, "TLBI 9.0 9.0"), "{text}");
+    assert!(has_row(&kprobe, "I-cache rounds 1.0 1.0"), "{text}");
+    assert!(has_row(&kprobe, "instructions 35.0 -"), "{text}");
+    assert!(!text.contains("function tracer"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(json).expect("JSON")).expect("JSON");
+    assert_eq!(json[1]["label"], "second");
+    assert_eq!(json[1]["operations"][2]["kind"], "bpf_load");
+    assert_eq!(json[1]["operations"][2]["tlbi_one"], 3);
+
+    // The stacks of such runs are shown, but they are none of modules alone.
+    let stacks = count(&["stacks", "--event", "ipi", &first, &second]);
+    assert_eq!(status(&stacks), 0);
+    assert!(refused(&first).contains("other operations than loads"));
+    let modules = runs.run("modules", &record(3));
+    assert_eq!(status(&count(&["operations", &modules])), 2);
+}
+
+#[test]
+fn operations_that_the_guest_did_not_do_are_refused() {
+    let runs = Runs::new("done");
+    let refused = |record: &Record, done: &str| {
+        let output = count(&["operations", &runs.operations("wrong", record, done)]);
+        assert_eq!((status(&output), stdout(&output)), (2, String::new()));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let text = refused(&operations(), &DONE.replace("bpf-load 2", "bpf-load 3"));
+    assert!(
+        text.contains("2 sections of BpfLoad, but the guest did 3"),
+        "{text}"
+    );
+    let text = refused(&operations(), &DONE.replace("kprobe-set 1\n", ""));
+    assert!(text.contains("2 sections of KprobeSet"), "{text}");
+    let mut open = operations();
+    open.sections[5].returned = false;
+    let text = refused(&open, DONE);
+    assert!(
+        text.contains("bpf_prog_load of no module never returned"),
+        "{text}"
+    );
+    assert!(refused(&operations(), "").contains("2 sections of Load, but the guest did 0"));
+    assert!(refused(&operations(), "load").contains("done:1: expected"));
+    let first = runs.operations("first", &operations(), DONE);
+    let second = runs.operations("second", &operations(), &format!("{DONE}tracer-on 0\n"));
+    let output = count(&["operations", &first, &second]);
+    assert_eq!(status(&output), 2);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! unloads of modules take an arm64 Linux kernel, and the work that they defer. It watches: it reads registers and memory of the guest and changes nothing there. On the host
 //! it reads a System.map and writes one file, the record, when QEMU ends.
 //!
-//! usage: `-plugin libcount_plugin.so,symbols=System.map,out=FILE[,stacks=on]`
+//! usage: `-plugin libcount_plugin.so,symbols=System.map,out=FILE[,stacks=on][,operations=on]`
 //!
 //! The guest boots with `nokaslr`. What counts, and why that is sound, is in the crate
 //! `count`; here are QEMU's events:
@@ -37,7 +37,10 @@ use count::ipi;
 use count::opcode::{self, Class, Leave};
 use count::record::{self, Event, FunctionCost, Record, Stack};
 use count::symbols::{Extent, Symbols};
-use count::track::{Context, DEFERRED, Function, INITCALL, Kind, Role, SECTIONS, Tracker};
+use count::track::{
+    Context, DEFERRED, DEFERRED_BY_OPERATIONS, Function, INITCALL, Kind, OPERATIONS, Role,
+    SECTIONS, Tracker,
+};
 
 use machine::{Board, Registers, Switches};
 
@@ -185,11 +188,15 @@ impl Shared {
             symbols,
         };
         let mut functions = Vec::new();
-        for (name, kind) in SECTIONS {
+        let (operations, their_deferred) = match arguments.operations {
+            true => (&OPERATIONS[..], &DEFERRED_BY_OPERATIONS[..]),
+            false => (&[][..], &[][..]),
+        };
+        for &(name, kind) in SECTIONS.iter().chain(operations) {
             let extent = this.symbols.require(name)?;
             this.follow(&mut functions, name, Role::Counts(kind), extent);
         }
-        for name in DEFERRED {
+        for name in DEFERRED.iter().chain(their_deferred).copied() {
             match this.symbols.find(name) {
                 Some(extent) => {
                     let role = Role::Counts(Kind::Deferred);
