@@ -194,6 +194,7 @@ unsigned long rox_tlb_operations(unsigned long start, unsigned long end);
  * @start:	first VA, page aligned
  * @end:	VA behind the last one, page aligned
  *
+ * May remove some around it, where that takes fewer operations.
  * Follows rox_sync_tables(), and ends with rox_complete_invalidation().
  */
 void rox_invalidate_tlb(unsigned long start, unsigned long end);

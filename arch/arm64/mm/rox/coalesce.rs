@@ -92,6 +92,20 @@ pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usiz
     join_runs(tables, first, level, &(start..start + reach), within);
 }
 
+/// Joins leaves of `block`, a block of a cache, to the leaf or run that it had, if all are alike.
+/// While some of it is writable the rest stays split: it would be split again when that changes.
+pub(crate) fn coalesce_block<T: Join>(tables: &mut T, block: &Range<usize>) {
+    let end = walk::find(tables, block.start);
+
+    match (end.parent, end.entry) {
+        (Some((parent, upper)), _) if T::GEOMETRY.size(upper) <= block.len() => {
+            join_table(tables, parent, upper, block.start, block);
+        }
+        (_, Some(first)) => join_runs(tables, first, end.level, block, block),
+        _ => {}
+    }
+}
+
 /// Joins leaves of the table that `parent`, an entry of `upper` for `addr`, points to: all of them
 /// to a block, or else to runs.
 pub(crate) fn coalesce_table<T: Join>(tables: &mut T, parent: T::Entry, upper: Level, addr: usize) {
@@ -197,7 +211,8 @@ fn joined_leaf<T: Tables>(
 
     let leaf = leaf_at(0).filter(|leaf| leaf.begins(count * geometry.size(level), geometry))?;
     let mut in_runs = 0;
-    for index in 0..count {
+    // At the end of a block of a cache is what was freed last, and may still be writable.
+    for index in (0..count).rev() {
         let next = leaf_at(index).filter(|&next| leaf.is_continued_by(next, index, geometry))?;
         in_runs += usize::from(next.is_contiguous());
     }

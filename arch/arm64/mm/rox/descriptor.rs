@@ -146,6 +146,11 @@ impl Change {
         self.clear & PXN != 0
     }
 
+    /// Returns whether the change lets the kernel write.
+    pub(crate) const fn allows_write(&self) -> bool {
+        self.set & WRITE != 0
+    }
+
     /// Returns whether the change keeps the kernel from executing.
     pub(crate) const fn removes_execution(&self) -> bool {
         self.set & PXN != 0

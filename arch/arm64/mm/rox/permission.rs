@@ -97,8 +97,9 @@ fn prepare(
     Ok(needs)
 }
 
-/// Changes `range`, and has its leaves joined a little later. Calls `stale` with what TLBs may hold
-/// as it was. Returns whether anything has changed.
+/// Changes `range`, and has its leaves joined a little later, unless it became writable: of a block
+/// of a cache nothing can be joined until it is read-only again. Calls `stale` with what TLBs may
+/// hold as it was. Returns whether anything has changed.
 ///
 /// # Errors
 ///
@@ -111,7 +112,7 @@ fn apply(
 ) -> Result<bool> {
     let has_changed = walk::apply(tables, range, change, stale)?;
 
-    if has_changed {
+    if has_changed && !change.allows_write() {
         worker::note_blocks(tables.right(), range);
     }
     Ok(has_changed)

@@ -347,15 +347,14 @@ pub unsafe extern "C" fn execmem_fill_trapping_insns(ptr: *mut c_void, size: usi
     sync_icache(&text.as_ptr_range());
 }
 
-/// Makes all CPUs execute what is in memory, and not what was there before.
+/// Makes all CPUs fetch what is in memory, and not what was there before.
 ///
-/// Context: interrupts enabled; the functions that C calls demand it.
+/// What they have fetched before goes with their next context synchronization event. No IPI forces
+/// one here: nobody executes free memory, and whoever writes text there forces one before the text
+/// is executed, as `flush_icache_range()` does.
 fn sync_icache<T>(text: &Range<*const T>) {
     // SAFETY: Cache maintenance does not change what memory holds.
     unsafe { bindings::caches_clean_inval_pou(text.start as usize, text.end as usize) };
-    // What other CPUs have fetched already goes with a context synchronization event.
-    // SAFETY: Interrupts are enabled, by the contract of this function.
-    unsafe { bindings::kick_all_cpus_sync() };
 }
 
 /// Changes memory of a cache, and not its linear alias.

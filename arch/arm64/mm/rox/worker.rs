@@ -32,7 +32,7 @@ use super::{
 };
 
 /// How long nothing changes before leaves are joined, in milliseconds.
-const PERIOD_MS: u32 = 50;
+const PERIOD_MS: u32 = 100;
 
 /// How many periods in which something changes the worker waits for at most.
 const PATIENCE: u32 = 8;
@@ -166,7 +166,7 @@ pub(super) fn step(bbml3: Bbml3) -> bool {
 fn join(tables: &mut KernelTables<JoinLock>) -> bool {
     // A block of a cache has a leaf or a run for itself; what is around it is not ours.
     if let Some(block) = blocks::take_changed(tables.right().shape_lock()) {
-        coalesce::coalesce(tables, block.start, &block);
+        coalesce::coalesce_block(tables, &block);
         return true;
     }
 
