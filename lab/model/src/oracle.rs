@@ -132,17 +132,17 @@ impl Oracle {
         self.pinned.contains(&true)
     }
 
-    /// Notes that leaves are joined around `page`, as far as those in `within` can be: all runs of
-    /// the same level 2 block, then what the page is in.
-    pub fn join(&mut self, page: usize, within: &Range<usize>) {
+    /// Notes that leaves are joined around `page`, as far as they can be: all runs of the same
+    /// level 2 block, then what the page is in.
+    pub fn join(&mut self, page: usize) {
         let block = page / self.units[2] * self.units[2];
         for run in (block..block + self.units[2]).step_by(self.units[1]) {
-            if self.can_join(1, run, within) {
+            if self.can_join(1, run) {
                 self.heal(1, run);
             }
         }
         if self.cut[2].get(page / self.units[2]) == Some(&true) {
-            if !self.can_join(2, page, within) {
+            if !self.can_join(2, page) {
                 return;
             }
             self.heal(2, page);
@@ -154,18 +154,27 @@ impl Oracle {
             let whole = self.cut[2]
                 .get(blocks)
                 .is_some_and(|cut| !cut.iter().any(|&cut| cut));
-            if whole && self.can_join(unit, page, within) {
+            if whole && self.can_join(unit, page) {
                 self.heal(unit, page);
             }
         }
     }
 
+    /// Notes that the unit of so many pages that begins with `page` is joined as a whole, if it can be.
+    pub fn join_whole(&mut self, page: usize, pages: usize) {
+        let unit = self.units.iter().position(|&unit| unit == pages);
+        let unit = unit.expect("a block of a cache is a unit");
+        if self.cut[unit].get(page / pages) == Some(&true) && self.can_join(unit, page) {
+            self.heal(unit, page);
+        }
+    }
+
     /// Returns whether the unit that `page` is in was one, and can be again.
-    fn can_join(&self, unit: usize, page: usize, within: &Range<usize>) -> bool {
+    fn can_join(&self, unit: usize, page: usize) -> bool {
         let size = self.units[unit];
         let start = page / size * size;
         let pages = start..start + size;
-        if within.start > pages.start || within.end < pages.end || pages.end > self.pages.len() {
+        if pages.end > self.pages.len() {
             return false;
         }
         let Some(first) = self.attributes(start) else {

@@ -363,36 +363,42 @@ impl<P: PageSize> Model<P> {
     fn join_pending(&mut self) {
         while self.memory.collapse_some() {}
         for page in (0..self.pages).step_by(units::<P>()[2]) {
-            self.oracle.join(page, &(0..self.pages));
+            self.oracle.join(page);
         }
         self.check_all();
         self.memory.writes.clear();
     }
 
-    /// Joins leaves in a range as the worker does in blocks of the caches, block by block.
+    /// Joins leaves in a range, in each block of level 2, or in what can be a block of a cache.
     fn join(&mut self, random: &mut SmallRng, range: Range<usize>) {
-        let within = match random.random_range(0..4) {
-            // As in the module region: nothing but the range itself.
-            0 => range.clone(),
-            _ => 0..self.pages,
-        };
-        self.join_blocks(range.clone(), &within);
+        if random.random_range(0..4) == 0 {
+            self.join_cache_block(range.start);
+            return;
+        }
+        self.join_blocks(range.clone());
         // What is in order stays.
-        let start = range.start << P::SHIFT;
-        coalesce::coalesce(&mut self.memory, start, &Self::bytes(&within));
+        coalesce::coalesce(&mut self.memory, range.start << P::SHIFT);
         assert!(self.memory.writes.is_empty());
     }
 
     /// Joins leaves in each block of `range`, and checks what became of them.
-    fn join_blocks(&mut self, range: Range<usize>, within: &Range<usize>) {
+    fn join_blocks(&mut self, range: Range<usize>) {
         let block = units::<P>()[2];
-        let bytes = Self::bytes(within);
         for page in (range.start / block * block..range.end).step_by(block) {
             let page = page.max(range.start);
-            coalesce::coalesce(&mut self.memory, page << P::SHIFT, &bytes);
-            self.oracle.join(page, within);
+            coalesce::coalesce(&mut self.memory, page << P::SHIFT);
+            self.oracle.join(page);
             self.check_written(true);
         }
+    }
+
+    /// Joins leaves of the 2 MiB that `page` is in, as the worker does in blocks of the caches.
+    fn join_cache_block(&mut self, page: usize) {
+        let pages = (2 << 20) >> P::SHIFT;
+        let start = page / pages * pages;
+        coalesce::coalesce_block(&mut self.memory, &Self::bytes(&(start..start + pages)));
+        self.oracle.join_whole(start, pages);
+        self.check_written(true);
     }
 
     fn note(&mut self, range: Range<usize>, set: u64, clear: u64) {

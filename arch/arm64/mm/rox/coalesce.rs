@@ -66,14 +66,12 @@ pub(crate) trait Join: Tables {
 
 /// Joins leaves around `addr` with those next to them, as far up as it goes: blocks that contain
 /// `addr`, and then runs: the one that contains it, or all of a table of the last level.
-///
-/// Looks at nothing outside of `within`, and changes what is a leaf or run in it as a whole.
-pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usize>) {
+pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize) {
     let geometry = T::GEOMETRY;
     let mut end = walk::find(tables, addr);
 
     while let Some((parent, upper)) = end.parent {
-        if !join_table(tables, parent, upper, addr, within) {
+        if !join_table(tables, parent, upper, addr) {
             break;
         }
         end = walk::find(tables, addr);
@@ -89,7 +87,7 @@ pub(crate) fn coalesce<T: Join>(tables: &mut T, addr: usize, within: &Range<usiz
     };
     let start = addr & !(reach - 1);
     let first = tables.at(entry, -(((addr - start) / geometry.size(level)) as isize));
-    join_runs(tables, first, level, &(start..start + reach), within);
+    join_runs(tables, first, level, &(start..start + reach));
 }
 
 /// Joins leaves of `block`, a block of a cache, to the leaf or run that it had, if all are alike.
@@ -99,9 +97,9 @@ pub(crate) fn coalesce_block<T: Join>(tables: &mut T, block: &Range<usize>) {
 
     match (end.parent, end.entry) {
         (Some((parent, upper)), _) if T::GEOMETRY.size(upper) <= block.len() => {
-            join_table(tables, parent, upper, block.start, block);
+            join_table(tables, parent, upper, block.start);
         }
-        (_, Some(first)) => join_runs(tables, first, end.level, block, block),
+        (_, Some(first)) => join_runs(tables, first, end.level, block),
         _ => {}
     }
 }
@@ -109,25 +107,18 @@ pub(crate) fn coalesce_block<T: Join>(tables: &mut T, block: &Range<usize>) {
 /// Joins leaves of the table that `parent`, an entry of `upper` for `addr`, points to: all of them
 /// to a block, or else to runs.
 pub(crate) fn coalesce_table<T: Join>(tables: &mut T, parent: T::Entry, upper: Level, addr: usize) {
-    let all = 0..usize::MAX;
     let size = T::GEOMETRY.size(upper);
     let start = addr & !(size - 1);
 
-    if !join_table(tables, parent, upper, addr, &all) {
+    if !join_table(tables, parent, upper, addr) {
         let first = tables.first(tables.read(parent));
-        join_runs(tables, first, upper.next(), &(start..start + size), &all);
+        join_runs(tables, first, upper.next(), &(start..start + size));
     }
 }
 
 /// Puts a block in the place of the table that `parent`, an entry of `upper` for `addr`, points to,
 /// if it had that place, and all leaves are alike again. Returns whether it did.
-fn join_table<T: Join>(
-    tables: &mut T,
-    parent: T::Entry,
-    upper: Level,
-    addr: usize,
-    within: &Range<usize>,
-) -> bool {
+fn join_table<T: Join>(tables: &mut T, parent: T::Entry, upper: Level, addr: usize) -> bool {
     let geometry = T::GEOMETRY;
     let level = upper.next();
     let size = geometry.size(upper);
@@ -135,7 +126,7 @@ fn join_table<T: Join>(
     let range = start..start + size;
     let table = tables.read(parent);
 
-    if !table.was_block() || !contains(within, start, size) {
+    if !table.was_block() {
         return false;
     }
     let first = tables.first(table);
@@ -158,12 +149,11 @@ fn join_table<T: Join>(
 
 /// Makes runs again of leaves of one in `range`, a part of what a table of `level` maps, of which
 /// `first` is the first entry.
-pub(crate) fn join_runs<T: Join>(
+fn join_runs<T: Join>(
     tables: &mut T,
     first: T::Entry,
     level: Level,
     range: &Range<usize>,
-    within: &Range<usize>,
 ) {
     let geometry = T::GEOMETRY;
     let run = geometry.run(level);
@@ -176,7 +166,7 @@ pub(crate) fn join_runs<T: Join>(
     for index in 0..range.len() / size {
         let start = range.start + index * size;
         let first = tables.at(first, (index * run) as isize);
-        if contains(within, start, size) && join_run(tables, first, level, start) {
+        if join_run(tables, first, level, start) {
             let [single, run] = [false, true].map(|is_run| LeafSize::new(level, is_run));
             tables.resized(start, size, single, run);
             if joined.is_empty() {
@@ -188,11 +178,6 @@ pub(crate) fn join_runs<T: Join>(
     if !joined.is_empty() {
         tables.invalidate_walks(&joined);
     }
-}
-
-/// Returns whether `size` bytes from `start` are all in `within`.
-fn contains(within: &Range<usize>, start: usize, size: usize) -> bool {
-    within.start <= start && start <= within.end && size <= within.end - start
 }
 
 /// Returns the first of `count` leaves of `level` from `first`, if one leaf could map what they

@@ -172,7 +172,7 @@ fn visit<T: Join>(tables: &mut T, parent: T::Entry, table: Descriptor, addr: usi
 fn coalesce_top<T: Join>(tables: &mut T, entry: T::Entry, addr: usize) {
     match tables.read(entry).kind(T::TOP) {
         Kind::Leaf(leaf) if leaf.is_of_run() && !leaf.is_contiguous() => {
-            coalesce::coalesce(tables, addr, &(0..usize::MAX));
+            coalesce::coalesce(tables, addr);
         }
         _ => {}
     }

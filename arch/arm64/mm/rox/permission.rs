@@ -88,10 +88,14 @@ fn prepare(
     let needs = check(tables, parts.clone())?;
 
     if needs == Needs::Split {
-        for (range, change) in parts {
-            // If this fails, what it has split is for the worker.
-            worker::note_blocks(tables.right(), &range);
-            walk::split(tables, &range, change)?;
+        let mut split = parts.clone();
+        let result = split.try_for_each(|(range, change)| walk::split(tables, &range, change));
+        if let Err(error) = result {
+            // What has been split is for the worker.
+            for (range, _) in parts {
+                worker::note_blocks(tables.right(), &range);
+            }
+            return Err(error.into());
         }
     }
     Ok(needs)

@@ -337,7 +337,7 @@ pub unsafe extern "C" fn execmem_arch_release(vm: *mut bindings::vm_struct) -> c
 /// # Safety
 ///
 /// `ptr` must be aligned to an instruction and valid for reads and writes of `size` bytes, which
-/// are initialized and which nobody else uses. Interrupts must be enabled.
+/// are initialized and which nobody else uses.
 #[export]
 pub unsafe extern "C" fn execmem_fill_trapping_insns(ptr: *mut c_void, size: usize) {
     // SAFETY: By the safety requirements of this function.

@@ -1018,9 +1018,9 @@ mod live {
                 }
                 drop(memory);
                 let leaf = leaf_at(addr)?;
-                // Text is for the next owner to write.
-                assert_eq!(leaf.is_writable(), part == MODULE_TEXT);
-                assert!(!leaf.is_executable());
+                // Freed text is writable for a while. Then it is ROX, or somebody has it.
+                assert!(part == MODULE_TEXT || !(leaf.is_writable() || leaf.is_executable()));
+                assert!(!(leaf.is_writable() && leaf.is_executable()));
                 assert!(aliases.iter().all(|&alias| is_read_only(alias)));
             }
         }
@@ -1156,16 +1156,22 @@ mod live {
 
         // The first allocation keeps the block in the cache while the second is freed.
         let keep = Cached::new(MODULE_TEXT)?;
-        let addr = write_and_free()?;
-        let aliases = aliases(addr, Cached::SIZE)?;
-        assert!(!leaf_at(addr)?.is_executable());
-        assert!(aliases.iter().all(|&alias| is_read_only(alias)));
+        // Others may use the cache meanwhile, and fill it: one time in ten is enough.
+        let mut was_seen = [false; 2];
+        for _ in 0..10 {
+            let addr = write_and_free()?;
+            let aliases = aliases(addr, Cached::SIZE)?;
+            was_seen[0] |= !leaf_at(addr)?.is_executable();
+            assert!(aliases.iter().all(|&alias| is_read_only(alias)));
 
-        // Who does not write to it gets it as memory of the cache is.
-        let next = Cached::new(MODULE_TEXT)?;
-        assert!(leaf_at(next.addr)?.is_executable());
-        assert_full_of_traps(next.addr);
-        drop((keep, next));
+            // Who does not write to it gets it as memory of the cache is.
+            let next = Cached::new(MODULE_TEXT)?;
+            was_seen[1] |= next.addr == addr;
+            assert!(leaf_at(next.addr)?.is_executable());
+            assert_full_of_traps(next.addr);
+        }
+        assert_eq!(was_seen, [true; 2]);
+        drop(keep);
         Ok(())
     }
 
