@@ -206,3 +206,46 @@ clones() {
 		fail 'no lab-programs/clones, or no placement: were they built, and given with --add?'
 	/lab/lab-programs/clones "$@" || fail "clones $*, see above"
 }
+
+# What lab/modules/tracing/rox_text.c says of modules that are loaded later.
+text=/sys/kernel/debug/rox_text
+
+watch_text() {
+	insmod_once /lab/tracing/rox_text.ko ||
+		fail 'cannot load rox_text.ko: was it built, and lab-modules/tracing given with --add?'
+}
+
+# are plain|traced FILE WHEN [MODULE...]: all functions that FILE, "sites" or "fresh", has of these
+# modules, or of all.
+are() {
+	state=$1 file=$2 when=$3
+	shift 3
+	cat $text/"$file" >/tmp/sites
+	column=3
+	[ "$state" = plain ] || column=4
+	wrong=$(echo "$*" | tr ' ' '\n' | awk -v column=$column '
+		NR == FNR { if ($1 != "") { wanted[$1]; some = 1 } next }
+		some && !($1 in wanted) { next }
+		{ delete wanted[$1]; functions += $2 }
+		$column != $2 { print }
+		END {
+			for (name in wanted) print name " is not watched"
+			if (!functions) print "no function"
+		}' - /tmp/sites)
+	[ -z "$wrong" ] || {
+		said rox_text | tail -n 20
+		fail "$when: not all functions are $state (module, functions, plain, traced): $wrong"
+	}
+}
+
+# text_is_same WHEN: text of all modules that are loaded, and of those that are gone, is what the loader
+# has left there.
+text_is_same() {
+	cat $text/changed >/tmp/changed
+	grep -q ' same$' /tmp/changed || fail "$1: no module is watched"
+	! grep -v ' same$' /tmp/changed || fail "$1: text has changed, see above"
+	[ "$(cut -d' ' -f2 $text/gone)" = 0 ] || {
+		said rox_text | tail -n 20
+		fail "$1: text of modules that are gone had changed"
+	}
+}

@@ -1,52 +1,92 @@
 #!/bin/sh
-# Jump into the text of a module that is no longer loaded: the kernel must trap at that
-# very address. The modules of lab/modules/freed_text come from the build of the kernel:
+# Jump into the text of a module that is no longer loaded: the kernel must stop at that very
+# address, at once and later. The modules of lab/modules/freed_text come from the build of the kernel:
 #
 #   lab/guest --add out/kernel-4k/lab-modules/freed_text --expect-splat 'pc : 0x' lab/guest-tests/freed-text.sh
 #
 # usage: freed-text.sh [trap|unmapped]
 #
-# trap: the ROX cache keeps the range mapped, full of BRK instructions. unmapped: without
-# the cache, the range is gone. With neither, any of the two passes.
+# trap: the ROX cache keeps the range mapped. At first it is writable and not executable; a second or
+# two later it is executable, and full of BRK instructions. unmapped: without the cache, the range is
+# gone. With neither, any of the two passes.
 . /lab/guest-lib.sh
 want=${1:-either}
 control=/sys/kernel/debug/rox_freed_text
 dir=/lab/freed_text
 BRK=0xd4202000 # brk #0x100
 
-# jump_to_freed WHAT: load the victim, call it, unload it, call it again.
-jump_to_freed() {
-	insmod $dir/rox_victim.ko || fail "cannot load $dir/rox_victim.ko"
-	address=0x$(awk '$3 == "rox_victim_answer" { print $1 }' /proc/kallsyms)
-	echo "$address" >$control/jump || fail "$1: the call of loaded text at $address trapped"
-	result=$(cat $control/result)
-	[ "$result" = 0x726f7821 ] || fail "$1: rox_victim_answer() at $address returned $result"
-	rmmod rox_victim || fail 'cannot unload rox_victim'
+# look: set "found" to what is at the address, as data: "trap", "data", or "unmapped".
+look() {
+	found=unmapped
+	! echo "$address" >$control/peek || case $(cat $control/result) in
+	$BRK) found=trap ;;
+	*) found=data ;;
+	esac
+}
 
-	# What is there now, as data.
-	if echo "$address" >$control/peek; then
-		found=$(cat $control/result)
-		[ "$found" = $BRK ] || fail "$1: $address has $found, not the trap $BRK"
-		found='trap'
-	else
-		found=unmapped
-	fi
-	[ "$want" = either ] || [ "$want" = "$found" ] || fail "$1: the freed text at $address is '$found', not '$want'"
-
+# jump WHAT: the call of the address must not come back. Leaves the kernel's report in "report".
+jump() {
 	lines=$(dmesg | wc -l)
 	if echo "$address" >$control/jump; then
 		fail "$1: the jump to freed text at $address came back with $(cat $control/result)"
 	fi
 	report=$(dmesg | tail -n +$((lines + 1)))
 	echo "$report" | grep -q "pc : $address\$" || fail "$1: no Oops with pc $address, but: $report"
-	case $found in
-	trap) oops='Oops - BRK' ;;
-	unmapped) oops='Unable to handle kernel' ;;
-	esac
-	echo "$report" | grep -q "$oops" || fail "$1: no '$oops', but: $report"
-	pass "$1: the jump to $address trapped ($found)"
 }
 
+# reports WHAT OOPS
+reports() {
+	echo "$report" | grep -q "$2" || fail "$1: no '$2', but: $report"
+}
+
+# free_victim WHAT: load the victim, call it, and unload it; "address" is where it was.
+free_victim() {
+	insmod $dir/rox_victim.ko || fail "cannot load $dir/rox_victim.ko"
+	address=0x$(awk '$3 == "rox_victim_answer" { print $1 }' /proc/kallsyms)
+	echo "$address" >$control/jump || fail "$1: the call of loaded text at $address trapped"
+	result=$(cat $control/result)
+	[ "$result" = 0x726f7821 ] || fail "$1: rox_victim_answer() at $address returned $result"
+	rmmod rox_victim || fail 'cannot unload rox_victim'
+	look
+}
+
+# jump_to_freed WHAT: call what was freed, at once and when the cache has cleaned it.
+jump_to_freed() {
+	free_victim "$1"
+	if [ "$found" = unmapped ]; then
+		[ "$want" != trap ] || fail "$1: the freed text at $address is unmapped"
+		jump "$1"
+		reports "$1" 'Unable to handle kernel'
+		pass "$1: the jump to $address trapped (unmapped)"
+		return
+	fi
+	[ "$want" != unmapped ] || fail "$1: the freed text at $address is mapped: $found"
+
+	# Where the cache cleans it before the jump, that tells nothing of the moment before.
+	for attempt in 1 2 3 4 5; do
+		[ "$found" != data ] || {
+			jump "$1"
+			! echo "$report" | grep -q 'Oops - BRK' || look
+			[ "$found" != data ] || break
+		}
+		free_victim "$1"
+	done
+	reports "$1" 'Unable to handle kernel execute from non-executable memory'
+
+	for attempt in $(seq 50); do
+		[ "$(cache 'ROX writable')" != 0 ] || break
+		usleep 100000
+	done
+	[ "$(cache 'ROX writable')" = 0 ] && [ "$(cache 'ROX used')" -gt 0 ] ||
+		fail "$1: after five seconds the cache is not clean: $(tr '\n\t' '  ' </sys/kernel/debug/execmem_cache)"
+	look
+	[ "$found" = trap ] || fail "$1: after cleaning the freed text at $address is '$found'"
+	jump "$1, cleaned"
+	reports "$1, cleaned" 'Oops - BRK'
+	pass "$1: the jump to $address found it not executable, and later a trap"
+}
+
+# This stays loaded, so that the block which the victim was in stays too.
 insmod $dir/rox_freed_text.ko || fail "cannot load $dir/rox_freed_text.ko: was it built, and given with --add?"
 jump_to_freed 'text freed once'
 # Something else in the freed range, and then the victim where some text was before.
