@@ -231,7 +231,7 @@ are() {
 		END {
 			for (name in wanted) print name " is not watched"
 			if (!functions) print "no function"
-		}' - /tmp/sites)
+		}' - /tmp/sites | head -n 5)
 	[ -z "$wrong" ] || {
 		said rox_text | tail -n 20
 		fail "$when: not all functions are $state (module, functions, plain, traced): $wrong"
