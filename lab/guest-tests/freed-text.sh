@@ -19,7 +19,7 @@ BRK=0xd4202000 # brk #0x100
 look() {
 	found=unmapped
 	! echo "$address" >$control/peek || case $(cat $control/result) in
-	$BRK) found=trap ;;
+	"$BRK") found='trap' ;;
 	*) found=data ;;
 	esac
 }
