@@ -8,8 +8,8 @@
 patch=/sys/kernel/livepatch/livepatch_sample
 state=/sys/kernel/debug/execmem_cache
 
-# settle: wait until all tasks use the patch, or none.
-settle() {
+# settled: wait until all tasks use the patch, or none.
+settled() {
 	for attempt in $(seq 100); do
 		[ "$(cat $patch/transition 2>/dev/null)" = 1 ] || return 0
 		usleep 100000
@@ -26,12 +26,12 @@ save_tables boot
 before=$(used)
 for round in $(seq "${1:-1}"); do
 	modprobe livepatch-sample || fail "round $round: modprobe, see above"
-	settle
+	settled
 	grep -q 'has been live patched' /proc/cmdline || fail "round $round: the function is not patched"
 	[ "$(used)" -gt "$before" ] || fail "round $round: the new function is not in the cache"
 	no_wx "round $round, patched"
 	echo 0 >$patch/enabled
-	settle
+	settled
 	! grep -q 'has been live patched' /proc/cmdline || fail "round $round: the function is still patched"
 	# The patch lets its module go a moment later.
 	for attempt in $(seq 50); do
@@ -40,6 +40,6 @@ for round in $(seq "${1:-1}"); do
 	done
 	rmmod livepatch-sample || fail "round $round: rmmod, see above"
 done
-sleep 1
+settle
 save_tables idle
 pass "$round times"
