@@ -202,7 +202,7 @@ static int coming(const struct module *mod)
 
 	if (!mod->mem[MOD_TEXT].size)
 		return 0;
-	w = kzalloc(sizeof(*w), GFP_KERNEL);
+	w = kzalloc_obj(*w);
 	if (!w)
 		return -ENOMEM;
 	w->mod = mod;
