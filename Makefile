@@ -20,7 +20,7 @@ check: ## every test but each-patch, pages, configs and x86; ends with N passed,
 	@lab/check '*'
 
 full: ## check, and all tests that it leaves out for their time: before a series is sent
-	@lab/check '*' each-patch 'pages-*' 'config-*' x86
+	@lab/check --all
 
 each-patch: ## build the kernel after each patch of the series, and run clippy
 	@lab/check each-patch
