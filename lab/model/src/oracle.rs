@@ -4,8 +4,6 @@
 //!
 //! Shares no code with what is tested, sizes apart.
 
-use std::ops::Range;
-
 use crate::{
     geometry::Level,
     memory::{Memory, PageSize},
