@@ -13,7 +13,8 @@
  *   gone     how many modules are gone, and in how many of them text had changed, tracers apart
  *
  * A function is plain if it begins with "mov x9, x30; nop" behind a pointer to ftrace_nop_ops, and traced
- * if with "mov x9, x30; bl ftrace_caller" behind one to other ops. What is neither is in the log.
+ * if with "mov x9, x30; bl ftrace_caller" behind one to other ops. What is neither is in the log. A kernel
+ * without DYNAMIC_FTRACE_WITH_CALL_OPS has no pointers there.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -32,9 +33,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#ifndef CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS
-#error "functions have no pointer to ftrace_ops before them"
-#endif
+#define HAS_OPS		IS_ENABLED(CONFIG_DYNAMIC_FTRACE_WITH_CALL_OPS)
 
 #define INSN_MOV_X9_LR	0xaa1e03e9
 #define INSN_NOP	0xd503201f
@@ -64,7 +63,7 @@ static unsigned int gone, gone_changed;
 static unsigned long nop_ops;
 static unsigned long caller;
 
-/* What a function begins with. */
+/* What a function begins with, and what is before it, if HAS_OPS. */
 struct site {
 	u64 *ops;
 	u32 *insns;
@@ -72,8 +71,12 @@ struct site {
 
 static struct site site_at(unsigned long callsite)
 {
-	struct site site = { .ops = (u64 *)callsite, .insns = (u32 *)(callsite + 8) };
+	struct site site = { .insns = (u32 *)callsite };
 
+	if (HAS_OPS) {
+		site.ops = (u64 *)callsite;
+		site.insns += 2;
+	}
 	if (*site.insns == INSN_BTI_C)
 		site.insns++;
 	return site;
@@ -106,16 +109,21 @@ static bool calls_tracer(const struct module *mod, const u32 *insn)
 
 static bool is_plain(const struct site *site)
 {
-	return *site->ops == nop_ops && site->insns[0] == INSN_MOV_X9_LR &&
+	return (!HAS_OPS || *site->ops == nop_ops) && site->insns[0] == INSN_MOV_X9_LR &&
 	       site->insns[1] == INSN_NOP;
 }
 
-static bool is_traced(const struct module *mod, const struct site *site)
+static bool has_tracers_ops(const struct site *site)
 {
 	const struct ftrace_ops *ops = (const void *)(unsigned long)*site->ops;
 	ftrace_func_t func;
 
-	return *site->ops != nop_ops && !get_kernel_nofault(func, &ops->func) && func &&
+	return *site->ops != nop_ops && !get_kernel_nofault(func, &ops->func) && func;
+}
+
+static bool is_traced(const struct module *mod, const struct site *site)
+{
+	return (!HAS_OPS || has_tracers_ops(site)) &&
 	       site->insns[0] == INSN_MOV_X9_LR && calls_tracer(mod, &site->insns[1]);
 }
 
@@ -138,7 +146,8 @@ static struct counts look(const struct module *mod, bool init_too)
 			counts.traced++;
 		else
 			pr_err("%s: %pS begins with %08x %08x, behind %pS\n", mod->name, site.insns,
-			       site.insns[0], site.insns[1], (void *)(unsigned long)*site.ops);
+			       site.insns[0], site.insns[1],
+			       HAS_OPS ? (void *)(unsigned long)*site.ops : NULL);
 	}
 	return counts;
 }
@@ -161,7 +170,8 @@ static void *copy_text(const struct module *mod)
 		site = site_at(callsite);
 		if (!is_traced(mod, &site))
 			continue;
-		*(u64 *)(copy + ((void *)site.ops - text->base)) = nop_ops;
+		if (HAS_OPS)
+			*(u64 *)(copy + ((void *)site.ops - text->base)) = nop_ops;
 		*(u32 *)(copy + ((void *)&site.insns[1] - text->base)) = INSN_NOP;
 	}
 	return copy;
@@ -333,9 +343,9 @@ static int __init rox_text_init(void)
 		return ret;
 	lookup_name = (void *)probe.addr;
 	unregister_kprobe(&probe);
-	nop_ops = lookup_name("ftrace_nop_ops");
+	nop_ops = HAS_OPS ? lookup_name("ftrace_nop_ops") : 0;
 	caller = lookup_name("ftrace_caller");
-	if (!nop_ops || !caller)
+	if ((HAS_OPS && !nop_ops) || !caller)
 		return -ENOENT;
 
 	ret = register_module_notifier(&block);
