@@ -142,7 +142,8 @@ static unsigned long size_at(unsigned long addr)
 /* Whether @addr comes to be mapped by @size bytes: leaves are joined a little later. */
 static bool is_joined(unsigned long addr, unsigned long size)
 {
-	for (int tries = 0; tries < 200 && size_at(addr) < size; tries++)
+	/* What has been freed is filled a second or two later. */
+	for (int tries = 0; tries < 400 && size_at(addr) < size; tries++)
 		msleep(20);
 	return size_at(addr) >= size;
 }
@@ -457,7 +458,10 @@ static bool text_is(const void *text, size_t size, bool writable)
 	return true;
 }
 
-/* Whether text that was freed is gone, or traps; its pages are the caller's. */
+/*
+ * Whether text that was freed is gone, for the next owner to write, or full of traps; its pages are
+ * the caller's.
+ */
 static bool text_is_free(const void *text, size_t size, struct page **page)
 {
 	for (size_t i = 0; i < size; i += PAGE_SIZE) {
@@ -470,6 +474,8 @@ static bool text_is_free(const void *text, size_t size, struct page **page)
 				return false;
 			continue;
 		}
+		if (text_is(text + i, PAGE_SIZE, true))
+			continue;
 		if (!text_is(text + i, PAGE_SIZE, false) ||
 		    copy_from_kernel_nofault(&instruction, text + i, sizeof(instruction)) ||
 		    instruction != AARCH64_BREAK_FAULT)
@@ -495,7 +501,7 @@ static bool free_and_wait(void *text, size_t size, unsigned int n, struct page *
 		is_free = text_is_free(text, size, page);
 	}
 	if (!is_free)
-		problem("text at %p that was freed is neither gone nor filled with traps", text);
+		problem("text at %p that was freed is neither gone nor writable nor full of traps", text);
 	for (size_t i = 0; i < size / PAGE_SIZE; i++)
 		put_page(page[i]);
 	return failed;
