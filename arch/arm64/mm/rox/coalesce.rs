@@ -149,12 +149,7 @@ fn join_table<T: Join>(tables: &mut T, parent: T::Entry, upper: Level, addr: usi
 
 /// Makes runs again of leaves of one in `range`, a part of what a table of `level` maps, of which
 /// `first` is the first entry.
-fn join_runs<T: Join>(
-    tables: &mut T,
-    first: T::Entry,
-    level: Level,
-    range: &Range<usize>,
-) {
+fn join_runs<T: Join>(tables: &mut T, first: T::Entry, level: Level, range: &Range<usize>) {
     let geometry = T::GEOMETRY;
     let run = geometry.run(level);
     let size = geometry.run_size(level);
