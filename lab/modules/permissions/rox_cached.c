@@ -8,9 +8,10 @@
  *             the address in the cache, and ro, RW or invalid for the alias. A cache
  *             neither takes nor gives memory while it is listed
  *   unsound   a line for each page of the caches that is not as it should be: "0xADDRESS WHAT".
- *             All of it has a read-only alias. What is free is read-only, and holds nothing
- *             but traps and is executable, or is not executable; what is in use is not
- *             writable and executable
+ *             All of it has a read-only alias. What is free is read-only and not executable
+ *             in the cache of data. In that of text it is read-only and executable, and
+ *             holds nothing but traps, or, for its next owner, writable and not executable.
+ *             What is in use is not writable and executable
  *   address   an address to look at
  *   leaf      how it is mapped: "ro" or "RW", and "X" or "nx"; "invalid", or "unmapped"
  *   released  how many blocks have left their cache. What aliases listed before a dump of
@@ -118,6 +119,8 @@ static const char *complaint(unsigned long addr, bool busy, bool executable)
 	if (busy)
 		return mapping.attributes & (PTE_PXN | PTE_RDONLY) ? NULL :
 								     "is writable and executable";
+	if (!(mapping.attributes & PTE_RDONLY) && executable && (mapping.attributes & PTE_PXN))
+		return NULL;
 	if (!(mapping.attributes & PTE_RDONLY))
 		return "is free and writable";
 	if (executable == !!(mapping.attributes & PTE_PXN))
