@@ -16,7 +16,7 @@ run: ## build the kernel, load real modules on the bbml3 and the plain CPU, prin
 	@lab/kernel
 	@lab/measure
 
-check: ## every test but each-patch, pages, configs and x86; ends with N passed, N failed
+check: ## every test that does not take long; ends with N passed, N failed
 	@lab/check '*'
 
 full: ## check, and all tests that it leaves out for their time: before a series is sent
@@ -28,7 +28,7 @@ each-patch: ## build the kernel after each patch of the series, and run clippy
 pages: ## KUnit and modules on kernels with 16K and 64K pages
 	@lab/check 'pages-*'
 
-configs: ## KUnit, modules and churn with tags, LPA2, patched SCS, KPTI, nodes, and 64K pages
+configs: ## KUnit, modules, churn and tracing with tags, LPA2, SCS, CFI, KPTI, nodes, nohz_full, 64K pages
 	@lab/check 'config-*'
 
 x86: ## modules, kprobes, ftrace and BPF on an x86-64 kernel with the series
