@@ -134,6 +134,24 @@ no_wx() {
 	[ "$wx" = SUCCESS ] || fail "$1: check_wx_pages says $wx"
 }
 
+# patch_settles PATCH TENTHS: whether, after so many tenths of a second at most, all tasks use the live
+# patch, or none does. PATCH is its directory in sysfs.
+patch_settles() {
+	for attempt in $(seq "$2"); do
+		[ "$(cat "$1/transition" 2>/dev/null)" = 1 ] || return 0
+		usleep 100000
+	done
+	return 1
+}
+
+# patch_goes PATCH: wait for five seconds at most until a live patch that is off lets its module go.
+patch_goes() {
+	for attempt in $(seq 50); do
+		[ -d "$1" ] || return 0
+		usleep 100000
+	done
+}
+
 # settle: wait until nothing has changed for two seconds, of what the caches hold and how the linear
 # map is mapped. A cache keeps a free block for one, and half a second later leaves are whole again.
 settle() {

@@ -9,11 +9,7 @@ answer=/sys/module/rox_traced/parameters/answer
 
 # settled: wait until all tasks use the patch, or none.
 settled() {
-	for attempt in $(seq 300); do
-		[ "$(cat $patch/transition 2>/dev/null)" = 1 ] || return 0
-		usleep 100000
-	done
-	fail "round $round: some task uses the wrong function after half a minute"
+	patch_settles $patch 300 || fail "round $round: some task uses the wrong function after half a minute"
 }
 
 # answers WHAT WHEN
@@ -44,11 +40,7 @@ for round in $(seq "${1:-5}"); do
 	answers original 'without the patch'
 	are plain sites "round $round, without the patch"
 	text_is_same "round $round, without the patch"
-	# The patch lets its module go a moment later.
-	for attempt in $(seq 50); do
-		[ -d $patch ] || break
-		usleep 100000
-	done
+	patch_goes $patch
 	rmmod rox_klp rox_traced || fail "round $round: rmmod, see above"
 done
 pass "$round times"

@@ -6,38 +6,24 @@
 # usage: livepatch.sh [ROUNDS]     needs the kernel's sample of live patches
 . /lab/guest-lib.sh
 patch=/sys/kernel/livepatch/livepatch_sample
-state=/sys/kernel/debug/execmem_cache
 
 # settled: wait until all tasks use the patch, or none.
 settled() {
-	for attempt in $(seq 100); do
-		[ "$(cat $patch/transition 2>/dev/null)" = 1 ] || return 0
-		usleep 100000
-	done
-	fail "round $round: some task uses the wrong function after ten seconds"
-}
-
-# used: kilobytes of the cache of text that are in use.
-used() {
-	sed -n 's/^ROX used:[[:space:]]*\([0-9]*\) kB$/\1/p' $state
+	patch_settles $patch 100 || fail "round $round: some task uses the wrong function after ten seconds"
 }
 
 save_tables boot
-before=$(used)
+before=$(cache 'ROX used')
 for round in $(seq "${1:-1}"); do
 	modprobe livepatch-sample || fail "round $round: modprobe, see above"
 	settled
 	grep -q 'has been live patched' /proc/cmdline || fail "round $round: the function is not patched"
-	[ "$(used)" -gt "$before" ] || fail "round $round: the new function is not in the cache"
+	[ "$(cache 'ROX used')" -gt "$before" ] || fail "round $round: the new function is not in the cache"
 	no_wx "round $round, patched"
 	echo 0 >$patch/enabled
 	settled
 	! grep -q 'has been live patched' /proc/cmdline || fail "round $round: the function is still patched"
-	# The patch lets its module go a moment later.
-	for attempt in $(seq 50); do
-		[ -d $patch ] || break
-		usleep 100000
-	done
+	patch_goes $patch
 	rmmod livepatch-sample || fail "round $round: rmmod, see above"
 done
 settle
