@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A QEMU TCG plugin that counts the instructions, TLBI, DSB, I-cache rounds and IPIs that loads and
-//! unloads of modules take an arm64 Linux kernel, and the work that they defer. It watches: it reads registers and memory of the guest and changes nothing there. On the host
-//! it reads a System.map and writes one file, the record, when QEMU ends.
+//! A QEMU TCG plugin that counts the instructions, TLBI, DSB, I-cache rounds and IPIs that loads
+//! and unloads of modules take an arm64 Linux kernel, and the work that they defer. It watches: it
+//! reads registers and memory of the guest and changes nothing there. On the host it reads a
+//! System.map and writes one file, the record, when QEMU ends.
 //!
 //! usage: `-plugin libcount_plugin.so,symbols=System.map,out=FILE[,stacks=on][,operations=on]`
 //!
