@@ -1,19 +1,24 @@
-# What guest-init and the scripts of lab/guest-tests share: TAP lines, the ports to the host, the
+# What guest-init and the scripts of lab/guest-tests share: results, the ports to the host, the
 # guest's modules, and looks at its page tables. lab/guest puts it into the guest, and a script
-# begins with ". /lab/guest-lib.sh".
+# begins with ". /lab/guest-lib.sh", says with "plan" how many results it will have, has each with
+# ktap_test_pass, ktap_test_skip or fail, and ends with ktap_finished.
 
-number=0
+# kselftest's helpers.
+. /lab/ktap_helpers.sh
+
+# plan COUNT: that many results will follow.
+plan() {
+	ktap_print_header
+	ktap_set_plan "$1"
+}
 
 # fail WHY...: this test has failed, and the script ends.
 fail() {
-	echo "not ok $((number + 1)) - $*"
-	exit 1
-}
-
-# pass WHAT...: this test has passed.
-pass() {
-	number=$((number + 1))
-	echo "ok $number - $*"
+	# The helper would take a "*" in it for names of files.
+	set -f
+	ktap_test_fail "$*"
+	ktap_print_totals
+	exit "$KSFT_FAIL"
 }
 
 # port NAME: the device of a virtio-serial port; the driver finds them in its own time.
@@ -153,7 +158,7 @@ patch_goes() {
 }
 
 # settle: wait until nothing has changed for two seconds, of what the caches hold and how the linear
-# map is mapped. A cache keeps a free block for one, and half a second later leaves are whole again.
+# map is mapped. A cache keeps a free chunk for one, and half a second later leaves have collapsed.
 settle() {
 	quiet=0 tries=0 was=
 	while [ $quiet -lt 20 ]; do
@@ -182,9 +187,14 @@ save_tables() {
 	fail "the linear map changes all the time"
 }
 
-# cache WHAT: a number of the caches' state: "ROX blocks", "ROX used", "RO free", the last two in kB.
+# cache WHAT: a number of the caches' state, such as "ROX used", or "RO free", in kB.
 cache() {
 	sed -n "s/^$1:[[:space:]]*\\([0-9]*\\).*/\\1/p" /sys/kernel/debug/execmem_cache
+}
+
+# chunks ROX|RO: how many a cache has.
+chunks() {
+	cache "$1 blocks"
 }
 
 # drained: wait until the caches hold what they held when boot_caches was called, and no more in
@@ -192,14 +202,14 @@ cache() {
 boot_caches() {
 	[ -e /sys/kernel/debug/execmem_cache ] ||
 		fail 'no execmem_cache in debugfs: has this kernel a ROX cache, and the series?'
-	boot_blocks="$(cache 'ROX blocks') $(cache 'RO blocks')"
+	boot_chunks="$(chunks ROX) $(chunks RO)"
 	boot_used="$(cache 'ROX used') $(cache 'RO used')"
 }
 drained() {
 	for attempt in $(seq 50); do
 		echo 2 >/proc/sys/vm/drop_caches
 		[ "$(cache 'ROX used') $(cache 'RO used')" != "$boot_used" ] ||
-			[ "$(cache 'ROX blocks') $(cache 'RO blocks')" != "$boot_blocks" ] || return 0
+			[ "$(chunks ROX) $(chunks RO)" != "$boot_chunks" ] || return 0
 		usleep 100000
 	done
 	fail "$1: the caches are not as at boot: $(tr '\n\t' '  ' </sys/kernel/debug/execmem_cache)"

@@ -4,6 +4,7 @@
 #
 # usage: bpf-ftrace-kprobe.sh [FIRST-BPF-TEST LAST-BPF-TEST]
 . /lab/guest-lib.sh
+plan 4
 tracing=/sys/kernel/tracing
 
 [ -e $tracing/kprobe_events ] || fail "no $tracing/kprobe_events: is CONFIG_KPROBE_EVENTS off?"
@@ -23,7 +24,7 @@ cat /proc/self/stat /proc/uptime >/dev/null
 hits=$(awk '{ sum += $2 } END { print sum + 0 }' $tracing/kprobe_profile)
 echo 0 >$tracing/events/kprobes/enable || fail 'kprobes do not turn off'
 [ "$hits" -gt 0 ] || fail 'no kprobe was hit'
-pass "$probes kprobes, $hits hits"
+ktap_test_pass "$probes kprobes, $hits hits"
 echo >$tracing/kprobe_events || fail 'kprobes do not go away'
 
 for times in 1 2 3; do
@@ -34,7 +35,7 @@ for times in 1 2 3; do
 	echo nop >$tracing/current_tracer || fail "the function tracer does not turn off, time $times"
 	echo >$tracing/set_ftrace_filter
 done
-pass "function tracer on and off three times over $traced functions of ext4"
+ktap_test_pass "function tracer on and off three times over $traced functions of ext4"
 rmmod overlay ext4 || fail 'rmmod, see above'
 
 modprobe test_bpf ${2:+test_suite=test_bpf test_range="$1,$2"} ||
@@ -45,8 +46,9 @@ echo "$summary"
 ! echo "$summary" | grep -qv ' 0 FAILED' || fail 'test_bpf has failures'
 ! echo "$summary" | grep -q "\[0/" || fail 'test_bpf did not use the JIT'
 rmmod test_bpf || fail 'rmmod test_bpf'
-pass 'test_bpf'
+ktap_test_pass 'test_bpf'
 
 sleep 2
 no_wx idle
-pass 'no W+X mapping'
+ktap_test_pass 'no W+X mapping'
+ktap_finished

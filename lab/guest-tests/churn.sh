@@ -5,6 +5,7 @@
 #
 # usage: churn.sh [COUNT]     needs lab-programs and lab-modules/kprobes of the kernel, by --add
 . /lab/guest-lib.sh
+plan 3
 count=${1:-10000}
 
 # make KIND COUNT
@@ -24,7 +25,8 @@ settle
 save_tables boot
 for kind in secretmem bpf kprobe; do
 	make $kind "$count" || fail "$kind, see above"
-	pass "$kind: $count times"
+	ktap_test_pass "$kind: $count times"
 done
 settle
 save_tables idle
+ktap_finished

@@ -1,17 +1,18 @@
 #!/bin/sh
-# Split the linear map by secret memory while modules come and go, and see whether it is put together
-# again: with "on" it is, with "off", for a guest with direct_map_collapse=off, nothing is. Leaves the
+# Split the linear map by secret memory while modules come and go, and see whether it collapses again:
+# with "on" it does, with "off", for a guest with direct_map_collapse=off, nothing does. Leaves the
 # page tables before and after in /lab/out, as "boot" and "idle".
 #
 # usage: collapse.sh on|off     needs lab-programs of the kernel, by --add
 . /lab/guest-lib.sh
+plan 1
 
 # pages: how much of the linear map is mapped by pages, in kB.
 pages() {
 	awk '/^DirectMap4k:/ { print $2 }' /proc/meminfo
 }
 
-# collapses: how many blocks of the linear map were put together since boot; nothing if the kernel
+# collapses: how many leaves of the linear map were made by collapses since boot; nothing if the kernel
 # does not count them.
 collapses() {
 	awk '/^direct_map_level[23]_collapses / { sum += $2; counts = 1 }
@@ -49,4 +50,5 @@ off)
 	[ "$(collapses)" = 0 ] || [ -z "$(collapses)" ] || fail 'there are collapses'
 	;;
 esac
-pass "direct_map_collapse=$wanted"
+ktap_test_pass "direct_map_collapse=$wanted"
+ktap_finished

@@ -8,6 +8,7 @@
 # is loaded in its turn, and every kernel does the same work. After each there is time for what
 # it has deferred, so that it does not depend on the clock what the next one finds.
 . /lab/guest-lib.sh
+plan 2
 
 modules=$(all_modules)
 [ -n "$modules" ] || fail "no modules under /lib/modules/$(uname -r)/kernel"
@@ -33,7 +34,7 @@ done </tmp/paths
 count=$(wc -l </proc/modules)
 [ "$count" = "$(wc -l </tmp/paths)" ] ||
 	fail "$count modules are loaded, of $(wc -l </tmp/paths)"
-pass "$count modules loaded, one after the other"
+ktap_test_pass "$count modules loaded, one after the other"
 
 sleep 2
 for name in $names; do
@@ -44,4 +45,5 @@ done
 ! modules_are_loaded ||
 	fail "$(wc -l </proc/modules) modules stay loaded: $(cut -d' ' -f1,3,4 /proc/modules | xargs)"
 settle
-pass "all unloaded, 0 stayed"
+ktap_test_pass "all unloaded, 0 stayed"
+ktap_finished

@@ -6,6 +6,7 @@
 #
 # usage: count-operations.sh TIMES     needs lab-programs of the kernel, by --add
 . /lab/guest-lib.sh
+plan 4
 times=${1:-64}
 tracing=/sys/kernel/tracing
 rounds=3
@@ -38,7 +39,7 @@ for round in $(seq $rounds); do
 	# The tracer is for the modules of the last round.
 	[ "$round" = $rounds ] || unload
 done
-pass "$modules modules loaded in $rounds rounds"
+ktap_test_pass "$modules modules loaded in $rounds rounds"
 
 echo ':mod:ext4' >$tracing/set_ftrace_filter || fail 'set_ftrace_filter'
 traced=$(wc -l <$tracing/set_ftrace_filter)
@@ -50,7 +51,7 @@ for round in $(seq $rounds); do
 	settle
 done
 echo >$tracing/set_ftrace_filter
-pass 'function tracer on and off'
+ktap_test_pass 'function tracer on and off'
 echo "# The function tracer is for $traced functions of ext4."
 unload
 
@@ -65,11 +66,11 @@ settle
 echo 0 >$tracing/events/kprobes/enable || fail 'kprobes do not turn off'
 echo >$tracing/kprobe_events || fail 'kprobes do not go away'
 settle
-pass "$times kprobes"
+ktap_test_pass "$times kprobes"
 
 /lab/lab-programs/bpf_hold "$times" 4 || fail 'BPF programs, see above'
 settle
-pass "$times BPF programs"
+ktap_test_pass "$times BPF programs"
 
 cat >/lab/out/done <<END
 load $((modules * rounds))
@@ -81,3 +82,4 @@ kprobe-remove $times
 bpf-load $times
 bpf-free $times
 END
+ktap_finished

@@ -5,6 +5,8 @@
 #
 # usage: execmem-cache.sh [ROUNDS]
 . /lab/guest-lib.sh
+rounds=${1:-1}
+plan $((2 * rounds))
 state=/sys/kernel/debug/execmem_cache
 
 [ -e $state ] || fail "no $state: has this kernel a ROX cache, and the series?"
@@ -17,14 +19,14 @@ modules=$(all_modules)
 no_wx boot
 boot=$(cache 'ROX used')
 
-for round in $(seq "${1:-1}"); do
+for round in $(seq "$rounds"); do
 	# shellcheck disable=SC2086
 	modprobe -a $modules || fail "round $round: modprobe, see above"
 	count=$(wc -l </proc/modules)
 	used=$(cache 'ROX used')
 	[ "$used" -gt "$boot" ] || fail "round $round: no text of $count modules is in the cache"
 	no_wx "round $round, loaded"
-	pass "round $round: $count modules loaded, $((used - boot)) kB more of the cache in use"
+	ktap_test_pass "round $round: $count modules loaded, $((used - boot)) kB more of the cache in use"
 
 	unload_unused || fail "round $round: rmmod, see above"
 	# The cache gives memory back in its own time.
@@ -32,6 +34,7 @@ for round in $(seq "${1:-1}"); do
 	used=$(cache 'ROX used')
 	[ "$used" = "$boot" ] || fail "round $round: $used kB in use, and $boot kB at boot"
 	no_wx "round $round, unloaded"
-	pass "round $round: all unloaded, the cache is as at boot"
+	ktap_test_pass "round $round: all unloaded, the cache is as at boot"
 done
 cat $state
+ktap_finished

@@ -5,13 +5,14 @@
 #
 # usage: executable.sh [TIMES]
 . /lab/guest-lib.sh
+plan 2
 times=${1:-2}
 
 run_module /lab/permissions/rox_tlb.ko || {
 	said rox_tlb
 	fail 'rox_tlb, see above'
 }
-pass 'set_memory_*()'
+ktap_test_pass 'set_memory_*()'
 modprobe -a ext4 overlay squashfs && rmmod ext4 overlay squashfs && unload_unused ||
 	fail 'modules, see above'
 turn=1
@@ -23,4 +24,5 @@ while [ $turn -le "$times" ]; do
 	sleep 2
 	turn=$((turn + 1))
 done
-pass "$times times modules"
+ktap_test_pass "$times times modules"
+ktap_finished

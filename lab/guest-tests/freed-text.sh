@@ -10,6 +10,7 @@
 # two later it is executable, and full of BRK instructions. unmapped: without the cache, the range is
 # gone. With neither, any of the two passes.
 . /lab/guest-lib.sh
+plan 2
 want=${1:-either}
 control=/sys/kernel/debug/rox_freed_text
 dir=/lab/freed_text
@@ -50,14 +51,15 @@ free_victim() {
 	look
 }
 
-# jump_to_freed WHAT: call what was freed, at once and when the cache has cleaned it.
+# jump_to_freed WHAT: call what was freed, at once and when the cache has cleaned it; "how" is what the
+# jump found.
 jump_to_freed() {
 	free_victim "$1"
 	if [ "$found" = unmapped ]; then
 		[ "$want" != trap ] || fail "$1: the freed text at $address is unmapped"
 		jump "$1"
 		reports "$1" 'Unable to handle kernel'
-		pass "$1: the jump to $address trapped (unmapped)"
+		how='trapped, as it was unmapped'
 		return
 	fi
 	[ "$want" != unmapped ] || fail "$1: the freed text at $address is mapped: $found"
@@ -83,12 +85,13 @@ jump_to_freed() {
 	[ "$found" = trap ] || fail "$1: after cleaning the freed text at $address is '$found'"
 	jump "$1, cleaned"
 	reports "$1, cleaned" 'Oops - BRK'
-	pass "$1: the jump to $address found it not executable, and later a trap"
+	how='found it not executable, and later a trap'
 }
 
-# This stays loaded, so that the block which the victim was in stays too.
+# This stays loaded, so that the chunk that the victim was in stays too.
 insmod $dir/rox_freed_text.ko || fail "cannot load $dir/rox_freed_text.ko: was it built, and given with --add?"
 jump_to_freed 'text freed once'
+ktap_test_pass "text freed once: the jump to $address $how"
 # Something else in the freed range, and then the victim where some text was before.
 modprobe serpent_generic && rmmod serpent_generic || fail 'modprobe, see above'
 seen=" $address " tries=0 reused=
@@ -105,3 +108,5 @@ while [ $tries -lt 8 ]; do
 done
 [ -n "$reused" ] || [ "$want" = unmapped ] || fail "no range was used twice:$seen"
 echo "# used before:$seen"
+ktap_test_pass "text freed again: each of the jumps, the last to $address, $how"
+ktap_finished

@@ -6,6 +6,7 @@
 #   lab/guest --disk 1G --append no_console_suspend \
 #     --add out/kernel-4k/lab-modules/permissions lab/guest-tests/hibernate-invalid.sh
 . /lab/guest-lib.sh
+plan 2
 disk=/dev/vda
 module=/lab/permissions/rox_invalid.ko
 
@@ -20,7 +21,7 @@ load() {
 		fail 'no memory, see above'
 	}
 }
-# The first kprobe, by which the module finds functions, keeps a block of the cache.
+# The first kprobe, by which the module finds functions, keeps a chunk of the cache.
 load && rmmod rox_invalid || fail 'rmmod, see above'
 settle
 save_tables boot
@@ -33,15 +34,16 @@ trap - EXIT
 reconnect
 [ "$(dmesg | grep -c 'PM: hibernation: hibernation exit')" = 1 ] || fail 'not resumed'
 dmesg | grep 'Failed to remap page' && fail 'hibernation could not map a page'
-pass 'hibernated and resumed'
+ktap_test_pass 'hibernated and resumed'
 
 echo 1 >/sys/module/rox_invalid/parameters/check || {
 	said rox_invalid
 	fail 'memory is not as it was, see above'
 }
 said rox_invalid
-pass 'memory that is not mapped is as it was'
+ktap_test_pass 'memory that is not mapped is as it was'
 
 rmmod rox_invalid || fail 'rmmod, see above'
 settle
 save_tables idle
+ktap_finished

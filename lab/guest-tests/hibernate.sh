@@ -5,6 +5,7 @@
 #
 # usage: hibernate.sh [TIMES]
 . /lab/guest-lib.sh
+plan 2
 times=${1:-3}
 disk=/dev/vda
 
@@ -22,7 +23,7 @@ trap reconnect EXIT
 exec >/tmp/output 2>&1
 turn=1
 while [ $turn -le "$times" ]; do
-	# Leaves are being joined when it begins.
+	# Collapses go on when it begins.
 	/lab/lab-programs/churn secretmem 10 || fail 'secret memory, see above'
 	echo disk >/sys/power/state || fail "turn $turn: no hibernation, or no resume"
 	no_wx "turn $turn"
@@ -35,7 +36,7 @@ resumed=$(dmesg | grep -c 'PM: hibernation: hibernation exit')
 [ "$(cat /sys/devices/system/cpu/online)" = "$(cat /sys/devices/system/cpu/present)" ] || fail 'a CPU is offline'
 settle
 save_tables resumed
-pass "$times times hibernated and resumed"
+ktap_test_pass "$times times hibernated and resumed"
 
 rmmod ext4 overlay squashfs || fail 'rmmod, see above'
 unload_unused || fail 'rmmod, see above'
@@ -45,4 +46,5 @@ modprobe -a ext4 overlay squashfs && rmmod ext4 overlay squashfs && unload_unuse
 settle
 save_tables idle
 [ "$(sed -n 's/^total bugs: *//p' /sys/kernel/debug/kfence/stats)" = 0 ] || fail 'KFENCE has found bugs'
-pass 'modules and secret memory after that'
+ktap_test_pass 'modules and secret memory after that'
+ktap_finished

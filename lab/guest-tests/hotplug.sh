@@ -1,6 +1,6 @@
 #!/bin/sh
 # Add memory and remove it, over and over, while modules come and go and leaves of the linear
-# map are split and joined. Leaves in /lab/out the page tables at first, with the memory
+# map are split and collapsed. Leaves in /lab/out the page tables at first, with the memory
 # added, and at last, as "boot", "added" and "idle". For a guest of 1 GiB that boot uses 768 MiB
 # of; the memory behind those is added:
 #
@@ -9,6 +9,7 @@
 #
 # usage: hotplug.sh [ROUNDS]
 . /lab/guest-lib.sh
+plan 2
 rounds=${1:-20}
 module=/lab/hotplug/rox_hotplug.ko
 start=0x70000000 size=0x10000000
@@ -56,7 +57,7 @@ save_tables added
 has=$(total)
 [ $((has - had)) = $((size >> 10)) ] || fail "$has kB of memory after $had kB, and $size bytes were added"
 remove
-pass "$((size >> 20)) MiB added and removed"
+ktap_test_pass "$((size >> 20)) MiB added and removed"
 
 : >/tmp/changing
 churn &
@@ -73,4 +74,5 @@ unload_unused || fail 'rmmod, see above'
 settle
 save_tables idle
 no_wx idle
-pass "$rounds times, while the linear map was split and joined"
+ktap_test_pass "$rounds times, while the linear map was split and collapsed"
+ktap_finished

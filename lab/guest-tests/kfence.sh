@@ -4,6 +4,7 @@
 #
 # usage: kfence.sh     needs lab-programs of the kernel, by --add
 . /lab/guest-lib.sh
+plan 1
 interval=/sys/module/kfence/parameters/sample_interval
 stats=/sys/kernel/debug/kfence/stats
 
@@ -24,4 +25,5 @@ sleep 2
 after=$(count 'total allocations')
 [ "$after" -gt "$before" ] || fail "KFENCE has allocated nothing: $(cat $stats)"
 [ "$(count 'total bugs')" = 0 ] || fail "KFENCE has found bugs: $(cat $stats)"
-pass "$((after - before)) allocations of KFENCE while permissions changed"
+ktap_test_pass "$((after - before)) allocations of KFENCE while permissions changed"
+ktap_finished

@@ -4,6 +4,7 @@
 #
 # usage: kprobe-init.sh [ROUNDS]     needs lab-modules/tracing, by --add
 . /lab/guest-lib.sh
+plan 1
 tracing=/sys/kernel/tracing
 functions='init_module init_0 init_1 init_2 init_3 0 1 2 3 4 5 6 7'
 
@@ -61,4 +62,5 @@ for round in $(seq "${1:-3}"); do
 	text_is_same "round $round, without kprobes"
 	rmmod rox_traced || fail "round $round: rmmod, see above"
 done
-pass "$round times, kprobes of $(echo "$functions" | wc -w) functions, each hit from the load on"
+ktap_test_pass "$round times, kprobes of $(echo "$functions" | wc -w) functions, each hit from the load on"
+ktap_finished

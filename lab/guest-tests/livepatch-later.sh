@@ -4,6 +4,7 @@
 #
 # usage: livepatch-later.sh [ROUNDS]     needs lab-modules/tracing of a kernel with live patches, by --add
 . /lab/guest-lib.sh
+plan 1
 patch=/sys/kernel/livepatch/rox_klp
 answer=/sys/module/rox_traced/parameters/answer
 
@@ -43,4 +44,5 @@ for round in $(seq "${1:-5}"); do
 	patch_goes $patch
 	rmmod rox_klp rox_traced || fail "round $round: rmmod, see above"
 done
-pass "$round times"
+ktap_test_pass "$round times"
+ktap_finished

@@ -5,6 +5,7 @@
 #
 # usage: livepatch.sh [ROUNDS]     needs the kernel's sample of live patches
 . /lab/guest-lib.sh
+plan 1
 patch=/sys/kernel/livepatch/livepatch_sample
 
 # settled: wait until all tasks use the patch, or none.
@@ -28,4 +29,5 @@ for round in $(seq "${1:-1}"); do
 done
 settle
 save_tables idle
-pass "$round times"
+ktap_test_pass "$round times"
+ktap_finished

@@ -15,12 +15,13 @@ stage() {
 	no_wx "round $round, $1"
 }
 
-round=1
+rounds=${1:-1} round=1
+plan $((2 * rounds))
 modules=$(all_modules)
 [ -n "$modules" ] || fail "no modules under /lib/modules/$(uname -r)/kernel"
 ! modules_are_loaded || fail "modules are loaded already: $(cut -d' ' -f1 /proc/modules | xargs)"
 
-while [ $round -le "${1:-1}" ]; do
+while [ $round -le "$rounds" ]; do
 	[ $round != 1 ] || stage boot
 
 	# shellcheck disable=SC2086
@@ -33,12 +34,13 @@ while [ $round -le "${1:-1}" ]; do
 	bytes=$(awk '{ sum += $2 } END { print sum }' /proc/modules)
 	[ $round != 1 ] || save_text
 	stage loaded
-	pass "round $round: $count modules loaded, $bytes bytes in /proc/modules"
+	ktap_test_pass "round $round: $count modules loaded, $bytes bytes in /proc/modules"
 
 	unload_unused || fail "round $round: rmmod, see above"
 	! modules_are_loaded ||
 		fail "round $round: $(wc -l </proc/modules) modules stay loaded: $(cut -d' ' -f1,3,4 /proc/modules | xargs)"
 	stage unloaded
-	pass "round $round: all unloaded, 0 stayed"
+	ktap_test_pass "round $round: all unloaded, 0 stayed"
 	round=$((round + 1))
 done
+ktap_finished

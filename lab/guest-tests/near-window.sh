@@ -1,11 +1,12 @@
 #!/bin/sh
 # More text than there is room for near the kernel: modules of 2.1 MiB, then small ones. No small
-# one is far away while a block near the kernel has room for it. All are unloaded in random order.
+# one is far away while a chunk near the kernel has room for it. All are unloaded in random order.
 # Leaves the page tables in /lab/out, as "boot", "loaded" and "unloaded", and what save_text does,
 # loaded.
 #
 # usage: near-window.sh [COUNTxKIB...]     needs lab-programs and lab-modules/placement, by --add
 . /lab/guest-lib.sh
+plan 2
 [ $# != 0 ] || set -- 60x2150 100x20
 
 ! modules_are_loaded || fail "modules are loaded already: $(cut -d' ' -f1 /proc/modules | xargs)"
@@ -19,9 +20,10 @@ save_tables loaded
 no_wx loaded
 awk '/near, .* far/ { split($0, words, ", "); sum += words[3] } END { exit sum != 0 }' /tmp/loaded ||
 	fail 'text is far from the kernel though there was room near'
-pass "text is near the kernel where there is room"
+ktap_test_pass "text is near the kernel where there is room"
 clones unload 0 17
 settle
 save_tables unloaded
 no_wx unloaded
-pass 'all are unloaded'
+ktap_test_pass 'all are unloaded'
+ktap_finished

@@ -1,10 +1,11 @@
 #!/bin/sh
 # While tasks of user space run alone on CPUs 2 and 3, modules are loaded and unloaded. When their text is
-# cleaned, and the block that it was in collapses, in the quiet seconds after that, these CPUs get no
+# cleaned, and the chunk that it was in collapses, in the quiet seconds after that, these CPUs get no
 # function call.
 #
 # usage: nohz-full.sh [ROUNDS]     needs nohz_full=2-3, isolcpus=2-3 and four CPUs
 . /lab/guest-lib.sh
+plan 1
 rounds=${1:-5}
 modules='fuse camellia_generic serpent_generic twofish_generic'
 
@@ -28,7 +29,7 @@ done
 for cpu in 2 3; do
 	taskset -c $cpu sh -c 'while :; do :; done' &
 done
-# This stays loaded, so that its block is cleaned, and not released.
+# This stays loaded, so that its chunk is cleaned, and not released.
 modprobe streebog_generic || fail 'modprobe, see above'
 address=$(cat /sys/module/streebog_generic/sections/.text)
 # shellcheck disable=SC2086
@@ -49,18 +50,19 @@ for round in $(seq "$rounds"); do
 	# shellcheck disable=SC2086
 	modprobe -a $modules && rmmod $modules || fail "round $round: modprobe or rmmod, see above"
 	[ "$(calls)" != "$was" ] || fail "round $round: loads send no function call: are they counted?"
-	# Who reads page tables changes a static branch, and that takes IPIs.
+	# A dump of page tables changes a static branch, and that takes IPIs.
 	split=$(leaf)
 	before=$(calls) writable=$(cache 'ROX writable')
 	sleep 4
 	was=$(calls)
 	cleaned=$(cache 'ROX writable') used=$(cache 'ROX used')
 	collapsed=$(leaf)
-	echo "# round $round: $writable kB to clean, $cleaned left, in a block with $used kB in use;" \
+	echo "# round $round: $writable kB to clean, $cleaned left, in a chunk with $used kB in use;" \
 		"mapped by $split, then $collapsed; function calls $before, then $was"
 	[ "$writable" -gt 0 ] && [ "$cleaned" = 0 ] && [ "$used" -gt 0 ] ||
 		fail "round $round: nothing was cleaned in this time"
 	[ "$split $collapsed" = 'PTE PMD' ] || fail "round $round: nothing has collapsed in this time"
 	[ "$was" = "$before" ] || fail "round $round: CPUs 2 and 3 got function calls"
 done
-pass "$rounds times"
+ktap_test_pass "$rounds times"
+ktap_finished

@@ -1,11 +1,12 @@
 #!/bin/sh
 # Load small modules all at once into empty caches, a third of which fail in their init function.
-# The caches take no more blocks for it than the bytes need and one more of a kind; what they have
+# The caches take no more chunks for it than the bytes need and one more of a kind; what they have
 # in use is what the loaded modules have; and when all are unloaded nothing.
 #
 # usage: parallel-loads.sh [WAVES [LOADERS [KIB]]]     needs lab-programs and
 #                                                      lab-modules/placement, by --add
 . /lab/guest-lib.sh
+plan 1
 waves=${1:-20} loaders=${2:-64} size=${3:-20}
 tracing=/sys/kernel/tracing
 
@@ -23,7 +24,7 @@ in_use() {
 	fail "in use is $(used_since_boot) kB more than at boot, of text and read-only data, and not $1 $2"
 }
 
-# need KB: how many blocks that takes.
+# need KB: how many chunks that takes.
 need() {
 	echo $((($1 + 2047) / 2048))
 }
@@ -40,7 +41,7 @@ text=${one% *} rodata=${one#* }
 clones unload 0 1
 drained 'one module'
 
-# What is allocated for blocks: areas of at least a block at a multiple of one.
+# What is allocated for chunks: areas of at least a chunk at a multiple of one.
 event=/sys/kernel/tracing/events/vmalloc/alloc_vmap_area
 echo 'size >= 2097152 && align >= 2097152 && failed == 0' >$event/filter ||
 	fail 'cannot trace alloc_vmap_area'
@@ -54,14 +55,15 @@ for wave in $(seq "$waves"); do
 	clones wave "$loaders" "$size" >/tmp/wave
 	echo 0 >$event/enable
 	in_use $((loaded * text)) $((loaded * rodata))
-	held=$(($(cache 'ROX blocks') + $(cache 'RO blocks') - ${boot_blocks% *} - ${boot_blocks#* }))
+	held=$(($(chunks ROX) + $(chunks RO) - ${boot_chunks% *} - ${boot_chunks#* }))
 	made=$(grep -c alloc_vmap_area: /sys/kernel/tracing/trace)
-	echo "# wave $wave: $made blocks made, $held held, $needed needed"
+	echo "# wave $wave: $made chunks made, $held held, $needed needed"
 	[ "$made" -le "$most" ] || most=$made
-	[ "$held" -le $((needed + 2)) ] || fail "wave $wave: $held blocks held"
+	[ "$held" -le $((needed + 2)) ] || fail "wave $wave: $held chunks held"
 	clones unload 0 "$wave" >/tmp/wave
 	drained "wave $wave"
 done
-[ "$most" -le $((needed + 2)) ] || fail "$most blocks made where $needed are needed"
-[ "$most" -ge 2 ] || fail 'no blocks made: does the event not see them?'
-pass "$waves waves of $loaders loaders: at most $most blocks made, $needed needed"
+[ "$most" -le $((needed + 2)) ] || fail "$most chunks made where $needed are needed"
+[ "$most" -ge 2 ] || fail 'no chunks made: does the event not see them?'
+ktap_test_pass "$waves waves of $loaders loaders: at most $most chunks made, $needed needed"
+ktap_finished

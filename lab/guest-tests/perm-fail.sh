@@ -11,6 +11,7 @@
 . /lab/guest-lib.sh
 
 victim=${1:-test_module}
+[ "$victim" = none ] && plan 1 || plan 3
 dir=/lab/permissions
 parameters=/sys/module/rox_perm_fail/parameters
 aliases=/sys/kernel/debug/rox_cached/aliases
@@ -34,8 +35,8 @@ insmod_once $dir/rox_perm_fail.ko
 loaded=$?
 said rox_perm_fail
 [ $loaded = 0 ] || fail 'a failure is not as it should be'
-pass 'permission changes without memory'
-[ "$victim" != none ] || exit 0
+ktap_test_pass 'permission changes without memory'
+[ "$victim" != none ] || ktap_finished
 
 path=$(find "/lib/modules/$(uname -r)" -name "$victim.ko")
 [ -n "$path" ] || fail "no module $victim"
@@ -63,7 +64,7 @@ while [ "$left" = 0 ]; do
 	fi
 done
 [ $refused -ge 10 ] || fail "only $refused failures kept $victim from being loaded"
-pass "$((n - 1)) allocations of a load failed, $refused times it was refused"
+ktap_test_pass "$((n - 1)) allocations of a load failed, $refused times it was refused"
 
 n=0 left=0
 while [ "$left" = 0 ]; do
@@ -75,9 +76,10 @@ while [ "$left" = 0 ]; do
 	left=$(cat $parameters/left)
 	settled "unload, allocation $n"
 done
-pass "$((n - 1)) allocations of an unload failed"
+ktap_test_pass "$((n - 1)) allocations of an unload failed"
 
 # A failure may have left something to do later.
 sleep 2
 settled 'at the end'
 /tmp/rmmod rox_perm_fail && /tmp/rmmod rox_cached || fail 'rmmod'
+ktap_finished

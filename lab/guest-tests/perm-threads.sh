@@ -10,6 +10,7 @@
 # huge: the permissions of huge vmalloc areas can change, as on CPUs that can split a block
 # in use. whole: they cannot, and it is refused. Without either, whatever the kernel does.
 . /lab/guest-lib.sh
+plan 1
 
 seconds=${1:-60}
 module=/lab/permissions/rox_perm_threads.ko
@@ -48,4 +49,5 @@ said rox_perm_threads
 count=$(dmesg | sed -n 's/.*rox_perm_threads: \([0-9]*\) pages checked.*/\1/p')
 [ "${count:-0}" -gt $((seconds * 1000)) ] || fail "only ${count:-no} pages were checked"
 rmmod rox_perm_threads || fail 'rmmod, see above'
-pass "$seconds s of permission changes, $count pages checked"
+ktap_test_pass "$seconds s of permission changes, $count pages checked"
+ktap_finished

@@ -5,6 +5,7 @@
 # usage: planted-predicate.sh lie|truth     needs lab-modules/tracing, by --add; lie:
 #                                           lab/guest --expect-splat 'write to read-only memory'
 . /lab/guest-lib.sh
+plan 1
 tracing=/sys/kernel/tracing
 predicate=/sys/module/rox_predicate/parameters
 
@@ -33,7 +34,7 @@ lie)
 	# The store that faulted has changed nothing.
 	are plain sites 'after the fault'
 	text_is_same 'after the fault'
-	pass "the writer died after $asked questions"
+	ktap_test_pass "the writer died after $asked questions"
 	;;
 truth)
 	[ "$(cat /tmp/state)" = on ] || fail 'the function tracer does not turn on'
@@ -41,7 +42,8 @@ truth)
 	echo nop >$tracing/current_tracer || fail 'the function tracer does not turn off'
 	are plain sites 'off'
 	text_is_same 'off'
-	pass "on and off after $asked questions, without a word"
+	ktap_test_pass "on and off after $asked questions, without a word"
 	;;
 *) fail "'$1' is neither lie nor truth" ;;
 esac
+ktap_finished

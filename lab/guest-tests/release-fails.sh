@@ -1,13 +1,14 @@
 #!/bin/sh
-# Unload modules that fill a block each while workers have no memory for the caches' trees. When
-# they have it again, all blocks are given back, though nobody frees anything else.
+# Unload modules that fill a chunk each while workers have no memory for the caches' trees. When
+# they have it again, all chunks are given back, though nobody frees anything else.
 #
 # usage: release-fails.sh [ROUNDS]     needs lab-programs and lab-modules/placement, by --add
 . /lab/guest-lib.sh
+plan 1
 parameters=/sys/module/rox_no_store/parameters
 
-blocks() {
-	echo "$(cache 'ROX blocks') $(cache 'RO blocks')"
+all_chunks() {
+	echo "$(chunks ROX) $(chunks RO)"
 }
 
 insmod_once /lab/placement/rox_no_store.ko || fail 'cannot load rox_no_store'
@@ -22,10 +23,11 @@ for round in $(seq "${1:-3}"); do
 	clones unload 0 "$round"
 	sleep 1
 	echo N >$parameters/failing
-	[ "$(blocks)" = "$boot_blocks" ] || kept=$((kept + 1))
+	[ "$(all_chunks)" = "$boot_chunks" ] || kept=$((kept + 1))
 	settle
-	[ "$(blocks)" = "$boot_blocks" ] || fail "$(blocks) blocks stay, and $boot_blocks were there"
+	[ "$(all_chunks)" = "$boot_chunks" ] || fail "$(all_chunks) chunks stay, and $boot_chunks were there"
 done
 [ "$kept" != 0 ] && [ "$(cat $parameters/failed)" != 0 ] ||
-	fail "no block was kept, $(cat $parameters/failed) changes of trees failed"
-pass "$kept times blocks were kept, $(cat $parameters/failed) changes of trees failed"
+	fail "no chunk was kept, $(cat $parameters/failed) changes of trees failed"
+ktap_test_pass "$kept times chunks were kept, $(cat $parameters/failed) changes of trees failed"
+ktap_finished

@@ -12,6 +12,7 @@
 #
 # usage: sample-tables.sh [ROUNDS [STEP]]     keeps each STEPth sample
 . /lab/guest-lib.sh
+plan 1
 rounds=${1:-3}
 step=${2:-4}
 cached=/sys/kernel/debug/rox_cached
@@ -27,7 +28,7 @@ churn() {
 		modprobe -a $modules || return 1
 		unload_unused rox_cached || return 1
 		[ "$(wc -l </proc/modules)" = 1 ] || return 1
-		# The last blocks leave the cache a second later.
+		# The last chunks leave the cache a second later.
 		sleep 2
 		round=$((round + 1))
 	done
@@ -60,6 +61,7 @@ while kill -0 $churn 2>/dev/null; do
 done
 wait $churn || fail "modules do not load, or do not unload: $(cut -d' ' -f1,3,4 /proc/modules | xargs)"
 rmmod rox_cached || fail 'rmmod rox_cached'
-echo "# $samples samples; in $changed a block left the cache meanwhile; $kept kept"
+echo "# $samples samples; in $changed a chunk left the cache meanwhile; $kept kept"
 [ $kept -ge 10 ] || fail "only $kept samples to look at"
-pass "$rounds times all modules loaded and unloaded, $samples samples of the page tables"
+ktap_test_pass "$rounds times all modules loaded and unloaded, $samples samples of the page tables"
+ktap_finished

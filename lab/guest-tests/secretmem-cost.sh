@@ -7,6 +7,7 @@
 #
 # usage: secretmem-cost.sh [TURNS]     needs lab-programs of the kernel, by --add
 . /lab/guest-lib.sh
+plan 2
 turns=${1:-30}
 
 [ -x /lab/lab-programs/churn ] || fail 'no lab-programs/churn: was it built, and given with --add?'
@@ -17,5 +18,6 @@ for pause in 0 600; do
 	[ -n "$count" ] || fail 'the CPU counts no instructions: was -icount given with --qemu?'
 	[ $pause = 0 ] && name=without || name=with
 	echo "$name $count" >>/lab/out/instructions
-	pass "secret memory of 8 MiB, $pause ms between turns: $count thousand instructions each"
+	ktap_test_pass "secret memory of 8 MiB, $pause ms between turns: $count thousand instructions each"
 done
+ktap_finished

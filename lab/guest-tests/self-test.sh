@@ -5,6 +5,7 @@
 #
 # usage: self-test.sh MODULE     one of lab/modules/permissions, given with --add
 . /lab/guest-lib.sh
+plan 1
 
 module=${1:?usage: self-test.sh MODULE}
 [ -e "/lab/permissions/$module.ko" ] ||
@@ -14,4 +15,5 @@ run_module "/lab/permissions/$module.ko" || {
 	fail "$module, see above"
 }
 said "$module"
-pass "$module"
+ktap_test_pass "$module"
+ktap_finished

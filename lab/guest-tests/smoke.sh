@@ -1,6 +1,7 @@
 #!/bin/sh
 # Does the guest work: kernel, command line, CPUs, debugfs, no W+X mapping.
 . /lab/guest-lib.sh
+plan 1
 
 uname -a
 cat /proc/cmdline
@@ -9,4 +10,5 @@ echo "online CPUs: $(cat /sys/devices/system/cpu/online)"
 	fail "CPUs $(cat /sys/devices/system/cpu/present) are there, $(cat /sys/devices/system/cpu/online) are online"
 no_wx idle
 [ -d "/lib/modules/$(uname -r)" ] || fail "no modules at /lib/modules/$(uname -r)"
-pass smoke
+ktap_test_pass smoke
+ktap_finished

@@ -8,6 +8,7 @@
 #
 # usage: soak.sh [SECONDS]     needs lab-programs and lab-modules/kprobes of the kernel, by --add
 . /lab/guest-lib.sh
+plan 1
 seconds=${1:-60}
 tracing=/sys/kernel/tracing
 
@@ -116,4 +117,5 @@ unload_unused || fail 'rmmod, see above'
 settle
 save_tables idle
 grep "^direct_map" /lab/out/idle.vmstat
-pass "$seconds s"
+ktap_test_pass "$seconds s"
+ktap_finished

@@ -4,6 +4,7 @@
 #
 # usage: stress-modules.sh [SECONDS]
 . /lab/guest-lib.sh
+plan 2
 
 seconds=${1:-30}
 end=$(($(now) + seconds))
@@ -32,18 +33,23 @@ walk() {
 	echo "# $rounds walks of the page tables"
 }
 
-jobs=
+jobs='' stressor=''
 churn fuse camellia_generic & jobs="$jobs $!"
 churn serpent_generic twofish_generic streebog_generic & jobs="$jobs $!"
 walk & jobs="$jobs $!"
 # modinfo of busybox does not say by its status that a module is missing.
 if find "/lib/modules/$(uname -r)" -name test_module.ko | grep -q .; then
+	stressor=1
 	stress-ng --quiet --module 1 --module-name test_module --timeout "${seconds}s" & jobs="$jobs $!"
-else
-	echo '# no test_module (CONFIG_TEST_LKM): without stress-ng'
 fi
 # shellcheck disable=SC2086
 wait_for $jobs
 # What the loops used is free, but what they pulled in is still there.
 unload_unused || fail 'rmmod, see above'
-pass "$seconds s of module loads and unloads"
+ktap_test_pass "$seconds s of module loads and unloads"
+if [ -n "$stressor" ]; then
+	ktap_test_pass "stress-ng's module stressor beside it"
+else
+	ktap_test_skip "stress-ng's module stressor: no test_module (CONFIG_TEST_LKM)"
+fi
+ktap_finished

@@ -1,11 +1,12 @@
 #!/bin/sh
 # A memory block that cannot become offline, because a page of it is pinned, while the linear map is
-# split over and over: what was split is put together again all the same, nobody hangs, and the block
+# split over and over: what was split collapses all the same, nobody hangs, and the memory block
 # is offline as soon as the page is free. For a guest of 1 GiB that boot uses 768 MiB of, as
 # hotplug.sh.
 #
 # usage: stuck-offline.sh [SECONDS]
 . /lab/guest-lib.sh
+plan 3
 seconds=${1:-60}
 module=/lab/hotplug/rox_hotplug.ko
 start=0x70000000 size=0x10000000
@@ -41,26 +42,26 @@ for block in /sys/devices/system/memory/memory*; do
 	blocks="$blocks $block"
 done
 echo Y >$pin || fail 'no page of the added memory can be pinned'
-# The machine does not end as long as the block neither becomes offline nor gives up.
+# The machine does not end as long as the memory block neither becomes offline nor gives up.
 trap 'echo N 2>/dev/null >$pin' EXIT
 
 sleep 1
 boot=$(pages)
 offline &
 offline=$!
-end=$(($(now) + seconds)) turns=0 healed=0
+end=$(($(now) + seconds)) turns=0 restored=0
 while [ "$(now)" -lt $end ]; do
 	/lab/lab-programs/churn secretmem 200 >/dev/null || fail 'secret memory, see above'
 	turns=$((turns + 1))
 	usleep 700000
-	[ "$(pages)" != "$boot" ] || healed=$((healed + 1))
+	[ "$(pages)" != "$boot" ] || restored=$((restored + 1))
 done
 [ ! -e /tmp/offline ] || fail "the memory block became offline, or not, too soon: $(cat /tmp/offline.log)"
-pass "$seconds seconds with a memory block that does not become offline"
+ktap_test_pass "$seconds seconds with a memory block that does not become offline"
 # The last time is not like the others: something else may be changing the linear map just then.
-[ $healed -ge $((turns / 2)) ] ||
-	fail "in $healed of $turns turns alone was the linear map as before"
-pass "in $healed of $turns turns the linear map was as before"
+[ $restored -ge $((turns / 2)) ] ||
+	fail "in $restored of $turns turns alone was the linear map as before"
+ktap_test_pass "in $restored of $turns turns the linear map was as before"
 
 trap - EXIT
 echo N >$pin
@@ -71,4 +72,5 @@ for block in $blocks; do
 done
 rmmod rox_hotplug || fail 'rmmod, see above'
 ! dmesg | grep 'rox_hotplug: cannot remove' || fail 'memory cannot be removed'
-pass 'the memory block is offline when the page is free, and goes'
+ktap_test_pass 'the memory block is offline when the page is free, and goes'
+ktap_finished

@@ -5,6 +5,7 @@
 #
 # usage: tracer-churn.sh [ROUNDS]     needs lab-modules/tracing, by --add
 . /lab/guest-lib.sh
+plan 1
 rounds=${1:-20}
 tracing=/sys/kernel/tracing
 churned='serpent_generic streebog_generic'
@@ -74,4 +75,5 @@ are plain fresh 'at the end'
 for module in $churned; do
 	[ "$(cat "/tmp/loads-$module")" -ge "$rounds" ] || fail "$module was loaded less than $rounds times"
 done
-pass "$rounds times on and off over $count functions, beside $(cut -d' ' -f1 $text/gone) loads"
+ktap_test_pass "$rounds times on and off over $count functions, beside $(cut -d' ' -f1 $text/gone) loads"
+ktap_finished

@@ -5,6 +5,7 @@
 #
 # boot: the command line has done so, by "ftrace=function ftrace_filter=vfs_statx,:mod:rox_traced".
 . /lab/guest-lib.sh
+plan 1
 tracing=/sys/kernel/tracing
 
 watch_text
@@ -38,4 +39,5 @@ for round in 1 2 3; do
 	text_is_same "round $round, off"
 	rmmod rox_traced || fail "round $round: rmmod, see above"
 done
-pass "$round times, each function of rox_traced that was executed is in the trace once"
+ktap_test_pass "$round times, each function of rox_traced that was executed is in the trace once"
+ktap_finished

@@ -8,6 +8,7 @@
 #
 # usage: user-calls.sh [stock]     stock: the kernel has no caches
 . /lab/guest-lib.sh
+plan 2
 dir=/lab/permissions
 cached=/sys/kernel/debug/rox_cached
 calls=/sys/module/rox_user_calls/parameters
@@ -35,7 +36,7 @@ echo 1 >$calls/run || {
 said rox_user_calls
 [ "$(dmesg | grep -c 'rox_user_calls: .* calls$')" = 6 ] || fail 'not all six kinds of memory were tested'
 sound 'after all calls'
-pass 'each call does what it should, and nothing else'
+ktap_test_pass 'each call does what it should, and nothing else'
 
 echo 1 >$calls/leave || {
 	said rox_user_calls
@@ -43,7 +44,7 @@ echo 1 >$calls/leave || {
 }
 alias=$(printf 0x%x "$(cat $calls/data_alias)")
 rmmod rox_user_calls || fail 'rmmod rox_user_calls'
-# What could not be freed at once, and blocks that leave the cache.
+# What could not be freed at once, and chunks that leave the cache.
 sleep 1
 if [ -z "$stock" ]; then
 	sound 'after a module that left its memory changed'
@@ -56,5 +57,6 @@ sound 'with other modules'
 unload_unused rox_cached || fail 'rmmod, see above'
 sleep 1
 sound 'after other modules'
-pass 'memory that was left changed is as it should be for its next owner'
+ktap_test_pass 'memory that was left changed is as it should be for its next owner'
 [ -n "$stock" ] || rmmod rox_cached || fail 'rmmod rox_cached'
+ktap_finished

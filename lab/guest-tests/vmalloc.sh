@@ -4,10 +4,12 @@
 #
 # usage: vmalloc.sh [LOOPS]
 . /lab/guest-lib.sh
+plan 1
 
 test_vmalloc test_loop_count="${1:-200}" || fail 'failures, or is CONFIG_TEST_VMALLOC off? See above'
 summary=$(dmesg | grep 'Summary: .* passed: ')
 echo "$summary"
 [ -n "$summary" ] || fail 'no summary'
 no_wx idle
-pass "$(echo "$summary" | wc -l) vmalloc tests"
+ktap_test_pass "$(echo "$summary" | wc -l) vmalloc tests"
+ktap_finished

@@ -1,9 +1,10 @@
 #!/bin/sh
-# With nohugevmalloc there are no large leaves, and so no blocks: the caches take as many pages as
-# a module needs, and do not try to get a block first.
+# With nohugevmalloc there are no large leaves, and so no chunks: the caches take as many pages as
+# a module needs, and do not try to get a chunk first.
 #
-# usage: no-blocks.sh     needs lab-programs and lab-modules/placement, by --add
+# usage: no-chunks.sh     needs lab-programs and lab-modules/placement, by --add
 . /lab/guest-lib.sh
+plan 1
 event=/sys/kernel/tracing/events/vmalloc/alloc_vmap_area
 
 grep -q nohugevmalloc /proc/cmdline || fail 'nohugevmalloc is not on the command line'
@@ -17,8 +18,9 @@ settle
 more=$(($(grep -c alloc_vmap_area: /sys/kernel/tracing/trace) - first))
 echo "# $(tr '\n\t' '  ' </sys/kernel/debug/execmem_cache)"
 [ $more = 0 ] || fail "$more times 2 MiB or more were allocated for 20 modules of 20 KiB"
-[ $(($(cache 'ROX free') + $(cache 'RO free'))) -lt 1024 ] || fail 'much is free in blocks of single pages'
+[ $(($(cache 'ROX free') + $(cache 'RO free'))) -lt 1024 ] || fail 'much is free in areas of single pages'
 no_wx loaded
 clones unload 0 1
 drained 'all are unloaded'
-pass '20 small modules without blocks'
+ktap_test_pass '20 small modules without chunks'
+ktap_finished
