@@ -1,0 +1,76 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0
+# Tests of the repository itself, and of its tools.
+
+# What starts like one is a shell script; others are sourced.
+test_shellcheck() {
+	found=$(find "$LAB" "$TOP/.ci" -type f -exec \
+		awk 'FNR == 1 && /^#!.*[ \/]sh$/ { print FILENAME }' {} +)
+	[ -n "$found" ] || return 1
+	# shellcheck disable=SC2086
+	"$LAB/in-root" shellcheck -s sh -S warning -e SC1091,SC2034 \
+		"$LAB/env.sh" "$LAB/guest-lib.sh" "$LAB"/tests/*.sh $found
+}
+
+test_export() {
+	"$LAB/export" --check
+}
+
+# A kernel that no test of the gate builds must not lose a line of its configuration unseen.
+test_configure() {
+	# shellcheck disable=SC2016
+	echo "$KERNELS" | xargs -P "$(nproc)" -L 1 sh -c 'shift; exec "$0" --configure "$@"' "$LAB/kernel"
+}
+
+test_make_help() {
+	make -C "$TOP" -s help >"$LOGS/make-help.txt" || return 1
+	for target in $(sed -n 's/^\.PHONY: help//p' "$TOP/Makefile"); do
+		grep -q "^$target " "$LOGS/make-help.txt" || {
+			echo "make help does not name $target"
+			return 1
+		}
+	done
+}
+
+# What is no test, no suite and no option ends with what there is.
+test_unknown() {
+	for arguments in kunit-typo 'smoke kunit-typo' 'no-such-*' '--suite no-such-suite' --no-such-option; do
+		# shellcheck disable=SC2086
+		! (set -f; "$LAB/check" $arguments) >"$LOGS/unknown.txt" 2>&1 &&
+			grep -q 'kunit-plain\|linear-map\|usage: ' "$LOGS/unknown.txt" || {
+			echo "lab/check $arguments:"
+			cat "$LOGS/unknown.txt"
+			return 1
+		}
+	done
+	"$LAB/check" --help | grep 'usage: '
+}
+
+# The Rust tools: rustfmt and clippy for all of them, and what each has of tests.
+test_kpt() {
+	"$LAB/cargo" fmt --all --check &&
+		"$LAB/cargo" clippy --release --workspace --all-targets -- -D warnings &&
+		"$LAB/cargo" test --release -p command -p kpt && provide tool-kpt
+}
+test_model() {
+	"$LAB/cargo" test --release -p pure && provide tool-model &&
+		"$LAB/in-root" "$TOOLS/model" --steps 1000000
+}
+test_count() {
+	"$LAB/cargo" test --release -p count && provide tool-count-plugin && provide tool-stores-plugin
+}
+test_policy() {
+	provide tool-policy && "$LAB/in-root" "$TOOLS/policy"
+}
+
+test_litmus() {
+	"$LAB/litmus/run"
+}
+
+test_apply() {
+	"$LAB/apply"
+}
+
+test_each_patch() {
+	"$LAB/each-patch"
+}
