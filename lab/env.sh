@@ -1,4 +1,5 @@
 # shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0
 # Sourced by every lab script: where things are, and how a step reports. It sets
 # variables and defines functions; it touches nothing on disk.
 
@@ -10,6 +11,22 @@ die() {
 	say "error: $*"
 	exit 1
 }
+
+# usage: print the comment at the head of the script that runs. wrong: refuse an argument, and say
+# which there are.
+usage() {
+	sed -n '2,/^[^#]/{/^# SPDX/d;s/^#$//p;s/^# //p;}' "$0"
+}
+wrong() {
+	usage >&2
+	die "$*"
+}
+case ${1:-} in
+--help | -h)
+	usage
+	exit
+	;;
+esac
 
 # cd would print where it went.
 unset CDPATH
@@ -112,8 +129,45 @@ debian_mirror() {
 	echo "$mirror"
 }
 
-# logged LOG CMD...: run CMD with its output in LOG, with a sign of life every
-# ten seconds: the number of log lines so far and the newest one.
+# log_record LOG: "LINES SECONDS" of the last run here that wrote LOG, or else of the run that
+# lab/log-records has; nothing where neither is known.
+log_record() {
+	cat "$CACHE/log-records/${1##*/}" 2>/dev/null || sed -n "s/^${1##*/} //p" "$LAB/log-records"
+}
+
+# keep_record LOG SECONDS: keep what a run took that ended well. A run that found most of its work
+# done, and wrote fewer than half of the lines, does not count.
+keep_record() {
+	written=$(wc -l <"$1")
+	expected=$(log_record "$1")
+	expected=${expected%% *}
+	[ $((written * 2)) -ge "${expected:-0}" ] || return 0
+	mkdir -p "$CACHE/log-records"
+	echo "$written $2" >"$CACHE/log-records/${1##*/}"
+}
+
+# progress LOG SECONDS: print how far the run is that has written LOG for so long. A percentage is
+# one of lines, or of time where a log has few lines. A run that finds work done ends before 100.
+progress() {
+	written=$(wc -l <"$1")
+	expected=$(log_record "$1")
+	far="$written lines"
+	if [ "${expected%% *}" -ge 100 ] 2>/dev/null; then
+		far=$((written * 100 / ${expected%% *}))
+	elif [ "${expected##* }" -gt 0 ] 2>/dev/null; then
+		far=$(($2 * 100 / ${expected##* }))
+	fi
+	case $far in
+	*lines) ;;
+	??) far="$far %" ;;
+	?) far=" $far %" ;;
+	*) far='99 %' ;;
+	esac
+	printf '  %4d s  %s  %.60s\n' "$2" "$far" "$(tail -n 1 "$1" | tr -d '\r')" >&2
+}
+
+# logged LOG CMD...: run CMD with its output in LOG, with a sign of life every ten seconds: how far
+# it is, and the newest line.
 logged() {
 	log=$1
 	shift
@@ -129,8 +183,7 @@ logged() {
 		now=$(($(date +%s) - log_started))
 		if [ "$now" -ge "$next" ]; then
 			next=$((now + 10))
-			printf '  %4d s  %5d lines  %.60s\n' "$now" \
-				"$(wc -l <"$log")" "$(tail -n 1 "$log" | tr -d '\r')" >&2
+			progress "$log" "$now"
 		fi
 	done
 	trap - INT TERM HUP
@@ -139,6 +192,7 @@ logged() {
 		tail -n 15 "$log" | sed 's/^/  | /' >&2
 		die "failed with status $status; the whole log is $log"
 	}
+	keep_record "$log" $(($(date +%s) - log_started))
 }
 
 # locked NAME [DIR]: one process at a time past this point, for what is shared in DIR (the cache).
