@@ -1,20 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0
 # The front door. Every target can be interrupted and run again.
 
-# Another base: SERIES=7.2 takes Debian's linux-source-7.2, KSRC=/path/to/linux a git tree.
-# TOOLCHAIN=host uses this machine's own tools instead of a toolchain root.
+# What make help prints beside the targets: lines that begin with "#:" and, as a heading, "##".
+#: PAGES=4k|16k|64k   page size of kernel, stock and shell (4k)
+#: DEBUG=1            kernel builds the debug kernel, with lockdep, KASAN and others
+#: SERIES=7.3         the base: Debian's linux-source of that version, one of lab/base.tried
+#: KSRC=DIR           the base: HEAD of a git tree of yours
+#: TOOLCHAIN=host     use this machine's own tools, and no toolchain root
+#: JOBS=N             how many compilers run at a time (as many as there are CPUs)
+#: ROX_CACHE=DIR      where downloads, roots and ccache are (~/.cache/arm64-rox)
 export SERIES KSRC TOOLCHAIN JOBS
 PAGES ?= 4k
 
 .PHONY: help run check full each-patch pages configs x86 soak loads tree export check-export kernel stock shell base-update clean
+.PHONY: quick debug
 
-help:
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
-	@echo 'Variables: PAGES=4k|16k|64k DEBUG=1 SERIES=7.3|7.2 KSRC=DIR TOOLCHAIN=host JOBS=N'
+targets := $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' Makefile)
+unknown := $(filter-out $(targets),$(MAKECMDGOALS))
+ifneq ($(unknown),)
+$(error there is no target '$(firstword $(unknown))'; there are: $(targets). "make help" says what they do)
+endif
+
+## To begin with
+
+help: ## this
+	@awk '/^## / { print "\n" substr($$0, 4) ":" } \
+		match($$0, /^[a-z0-9-]+:.*## /) { printf "%-14s%s\n", substr($$0, 1, index($$0, ":") - 1), substr($$0, RLENGTH + 1) } \
+		/^#: / { variables = variables "\n  " substr($$0, 4) } \
+		END { print "\nVariables:" variables "\n\nEvery script in lab/ says with --help what it takes." }' Makefile
+
+quick: ## a first result in minutes, without a kernel: page-table model, litmus tests, page-table reader
+	@lab/quick
 
 run: ## build the kernel, load real modules on the bbml3 and the plain CPU, print the table
 	@lab/kernel
 	@lab/measure
+
+## Tests
 
 check: ## every test that does not take long; ends with N passed, N failed
 	@lab/check '*'
@@ -40,6 +62,8 @@ soak: ## everything that changes page tables at once, ten minutes on each kernel
 loads: ## parallel loads on 20 boots, and 10,000 random loads and unloads
 	@BOOTS=20 STEPS=10000 lab/check parallel-loads lingering -- -t 10
 
+## The series
+
 tree: ## make out/linux, the git tree to work in: base, then the series
 	@lab/toolchain
 	@lab/tree
@@ -50,6 +74,8 @@ export: ## write patches/ and the view from out/linux
 check-export: ## say whether out/linux, patches/ and the view agree
 	@lab/export --check
 
+## Kernels and guests
+
 kernel: ## build out/kernel-$(PAGES), or out/kernel-debug with DEBUG=1
 	@lab/kernel --pages $(PAGES) $(if $(DEBUG),--debug)
 
@@ -59,6 +85,12 @@ stock: ## build out/stock-$(PAGES), the base without the series
 shell: ## an interactive guest on the bbml3 CPU
 	@lab/kernel --pages $(PAGES)
 	@lab/guest --kernel out/kernel-$(PAGES) --shell
+
+debug: ## a guest that waits for gdb, and gdb attached with the kernel's own scripts
+	@lab/kernel --variant gdb
+	@lab/debug
+
+## Upkeep
 
 base-update: ## ask the archive whether there is a newer linux-source-$(SERIES)
 	@lab/toolchain
