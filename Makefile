@@ -2,6 +2,7 @@
 # The front door. Every target can be interrupted and run again.
 
 # What make help prints beside the targets: lines that begin with "#:" and, as a heading, "##".
+#: T=N-name           the topic of "make topic": a directory of patches/
 #: PAGES=4k|16k|64k   page size of kernel, stock and shell (4k)
 #: DEBUG=1            kernel builds the debug kernel, with lockdep, KASAN and others
 #: SERIES=7.3         the base: Debian's linux-source of that version, one of lab/base.tried
@@ -12,7 +13,7 @@
 export SERIES KSRC TOOLCHAIN JOBS
 PAGES ?= 4k
 
-.PHONY: help run check full each-patch pages configs x86 soak loads tree export check-export kernel stock shell base-update clean
+.PHONY: help run check full each-patch pages configs x86 soak loads tree topic export check-export kernel stock shell base-update clean
 .PHONY: quick debug
 
 targets := $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' Makefile)
@@ -44,7 +45,7 @@ check: ## every test that does not take long; ends with N passed, N failed
 full: ## check, and all tests that it leaves out for their time: before a series is sent
 	@lab/check --all
 
-each-patch: ## build the kernel after each patch of the series, and run clippy
+each-patch: ## build the kernel after each patch of each topic, without a warning, of clippy's too
 	@lab/check each-patch
 
 pages: ## KUnit and modules on kernels with 16K and 64K pages
@@ -64,11 +65,14 @@ loads: ## parallel loads on 20 boots, and 10,000 random loads and unloads
 
 ## The series
 
-tree: ## make out/linux, the git tree to work in: base, then the series
+topic: ## build and boot the kernel that ends with a topic, T=N-name, and run what holds there
+	@lab/topic $(T)
+
+tree: ## make out/linux, the git tree to work in: base, then a branch for each topic
 	@lab/toolchain
 	@lab/tree
 
-export: ## write patches/ and the view from out/linux
+export: ## write patches/ and the view from the topics of out/linux
 	@lab/export
 
 check-export: ## say whether out/linux, patches/ and the view agree

@@ -208,9 +208,62 @@ locked() {
 	}
 }
 
-# series_patches DIR: the patches in DIR in their order, without the cover letter.
+# series_topics DIR: the topics in DIR, its directories N-name, in their order.
+series_topics() {
+	find "$1" -mindepth 1 -maxdepth 1 -type d -name '[0-9]*-*' -printf '%f\n' | sort -n
+}
+
+# topic_patches DIR: the patches of the topic in DIR in their order, without the cover letter.
+topic_patches() {
+	find "$1" -maxdepth 1 -name '[0-9]*.patch' ! -name '0000-*' | LC_ALL=C sort
+}
+
+# series_patches DIR: the patches of all topics in DIR in their order.
 series_patches() {
-	find "$1" -name '[0-9]*.patch' ! -name '0000-*' | LC_ALL=C sort
+	series_topics "$1" | while read -r topic; do
+		topic_patches "$1/$topic"
+	done
+}
+
+# tree_topics TREE: the topics of a tree, its branches N-name, in their order.
+tree_topics() {
+	git -C "$1" for-each-ref --format='%(refname:lstrip=2)' 'refs/heads/[0-9]*-*' | sort -n
+}
+
+# tree_state TREE: what tells one state of a tree's commits and branches from another.
+tree_state() {
+	git -C "$1" for-each-ref --format='%(objectname) %(refname)' | cat - "$1/.git/HEAD" | sha256sum
+}
+
+# check_topics TREE: the topics of a tree stand on each other: base, the first, ..., the last,
+# which is rox.
+check_topics() {
+	below=base number=-1
+	for topic in $(tree_topics "$1"); do
+		[ "${topic%%-*}" -gt "$number" ] ||
+			die "the topics $below and $topic in $1 have one number: rename a branch, as in 'git branch -m $topic 9-name'"
+		number=${topic%%-*}
+		git -C "$1" merge-base --is-ancestor "$below" "$topic" ||
+			die "the topic $topic in $1 does not stand on $below: rebase it, as in 'git rebase -i --update-refs $below rox'; a branch that was left behind is moved by 'git branch -f NAME COMMIT'"
+		[ "$(git -C "$1" rev-parse "$below")" != "$(git -C "$1" rev-parse "$topic")" ] ||
+			die "the topic $topic in $1 has no commit that $below has not: delete the branch, or move it with 'git branch -f $topic COMMIT'"
+		below=$topic
+	done
+	[ $number -ge 0 ] ||
+		die "$1 has no topics: put a branch N-name at the last commit of each, as in 'git branch 1-fixes COMMIT'"
+	[ "$(git -C "$1" rev-parse rox)" = "$(git -C "$1" rev-parse "$below")" ] ||
+		die "branch rox in $1 is not the head of the last topic, $below: put what is behind that into a topic with 'git rebase -i --autosquash base', or move the branch with 'git branch -f $below rox'"
+	[ -z "$(git -C "$1" rev-list --merges base..rox)" ] ||
+		die "$1 has merges, which are no patches: rebase rox onto base"
+}
+
+# series_config SOURCE: of lab/config/series.config what SOURCE has options for; a topic does not
+# have those that later ones add.
+series_config() {
+	grep '^CONFIG_' "$LAB/config/series.config" | while IFS='=' read -r option value; do
+		! git -C "$1" grep -q "^[[:space:]]*\(menu\)\{0,1\}config ${option#CONFIG_}\$" -- '*Kconfig*' ||
+			echo "$option=$value"
+	done
 }
 
 # linked_tree FROM TO: another git tree at the commit of FROM. Its sources are links to those of
