@@ -3,9 +3,9 @@
 # The KUnit tests of the series.
 
 # What they cannot test without BBML3, or with rodata=noalias.
-needs_bbml3='what_is_as_asked_is_not_split the_linear_map_heals cached_text_is_a_block_again
-	pinned_pages_stay_pages read_only_data_is_not_joined a_released_block_is_ordinary_memory
-	data_that_is_freed_writable_is_read_only text_and_data_share_no_block
+needs_bbml3='what_is_as_asked_is_not_split the_linear_map_collapses_to_what_it_was a_chunk_of_text_collapses
+	pte_mapped_pages_stay_pages read_only_data_does_not_collapse a_released_chunk_is_ordinary_memory
+	data_that_is_freed_writable_is_read_only text_and_data_share_no_chunk
 	text_executes_after_it_was_written freed_text_is_filled_with_traps freed_text_is_not_executable
 	permissions_of_cached_memory_change_and_its_alias_stays
 	what_a_user_did_to_cached_memory_ends_when_it_is_freed
@@ -19,7 +19,7 @@ kunit() {
 	shift 4
 	skips_allowed=1
 	guest "$kunit_name" "$kernel" "$cpu" --timeout 600 --append "kunit.autorun=1 $options" \
-		"$SCRIPTS/kunit.sh" 'arm64_rox_*' || return
+		"$SCRIPTS/kunit.sh" 'arm64_kpgtable_*' || return
 	skips_allowed=
 	for skipped; do
 		echo "$skipped"
@@ -45,6 +45,10 @@ test_kunit_plain() {
 test_kunit_noalias() {
 	# shellcheck disable=SC2086
 	kunit kunit-noalias kernel-4k bbml3 rodata=noalias $needs_bbml3
+}
+test_kunit_off() {
+	# shellcheck disable=SC2086
+	kunit kunit-off kernel-4k bbml3 kpgtable=off $needs_bbml3
 }
 test_kunit_a715() {
 	kunit kunit-a715 kernel-4k a715 ''

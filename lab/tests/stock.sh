@@ -10,25 +10,25 @@ test_event_formats() {
 	cmp "$LOGS/formats-stock-4k/formats" "$LOGS/formats-kernel-4k/formats"
 }
 
-# pass_of KERNEL CPU RODATA: dumps of one module pass. Both kernels boot with nokaslr, so that modules are
-# in a region of their own.
+# pass_of KERNEL CPU RODATA [OPTION]: dumps of one module pass. Both kernels boot with nokaslr, so that
+# modules are in a region of their own.
 pass_of() {
-	guest "same-$1-$2-$3" "$1" "$2" --append "nokaslr rodata=$3" "$SCRIPTS/modules.sh" 1
+	guest "same-$1-$2-$3${4:+-$4}" "$1" "$2" --append "nokaslr rodata=$3 ${4:-}" "$SCRIPTS/modules.sh" 1
 }
 
-# same KERNEL CPU RODATA: page tables where the series must change nothing, at boot, with modules loaded,
+# same KERNEL CPU RODATA [OPTION]: page tables where the series must change nothing, at boot, with modules loaded,
 # and with them unloaded; "kpt help same" says what is compared.
 same() {
 	stock=$LOGS/same-stock-4k-$2-$3
 	# A stock kernel that has not changed is not run again.
 	newer "$stock/.passed" "$OUT/stock-4k/modules/.installed" ||
 		{ pass_of stock-4k "$2" "$3" && : >"$stock/.passed"; } || return
-	pass_of "$1" "$2" "$3" || return
+	pass_of "$@" || return
 	# Where the linear map is split, how depends on where the pages of modules happen to be.
 	granularity=--granularity
 	[ "$2-$3" != bbml3-on ] || granularity=
 	# shellcheck disable=SC2086
-	kpt same $granularity "$stock" "$LOGS/same-$1-$2-$3" || return
+	kpt same $granularity "$stock" "$LOGS/same-$1-$2-$3${4:+-$4}" || return
 	echo "same: modules, and what loading them changed elsewhere"
 }
 test_same_norox_bbml3_on() {
@@ -42,6 +42,9 @@ test_same_4k_plain_on() {
 }
 test_same_4k_bbml3_noalias() {
 	same kernel-4k bbml3 noalias
+}
+test_same_4k_kpgtable_off() {
+	same kernel-4k bbml3 on kpgtable=off
 }
 test_same_4k_bbml3_off() {
 	same kernel-4k bbml3 off

@@ -14,7 +14,7 @@
 struct execmem_cache {
 	struct mutex fill_mutex;
 	struct mutex mutex;	/* for all below */
-	struct rb_root blocks;
+	struct rb_root chunks;
 	void *spare;
 	unsigned long spare_since;
 	struct maple_tree busy_areas;

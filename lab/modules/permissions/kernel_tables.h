@@ -72,7 +72,7 @@ static inline int find_kernel_tables(void)
 	return 0;
 }
 
-/* Notes of splits, which are for those who join leaves again. */
+/* What a split sets in entries, for the collapse that undoes it. */
 #define SPLIT_NOTES	GENMASK_ULL(58, 57)
 
 static inline struct leaf leaf_of(pteval_t value, unsigned long size, pteval_t tables,
@@ -157,7 +157,7 @@ static inline bool run_is_whole(unsigned long addr, const struct leaf *leaf)
 
 /*
  * Whether @addr is in no contiguous run, or comes to be in a whole one. While others split or
- * join leaves, a part of a run has the contiguous bit: that passes; what stays is wrong. Who
+ * leaves collapse, a part of a run has the contiguous bit: that passes; what stays is wrong. Who
  * has no @patience does not wait for it.
  */
 static inline bool run_settles(unsigned long addr, bool patience)

@@ -139,7 +139,7 @@ static unsigned long size_at(unsigned long addr)
 	return leaf.contiguous ? leaf.size * run_entries(&leaf) : leaf.size;
 }
 
-/* Whether @addr comes to be mapped by @size bytes: leaves are joined a little later. */
+/* Whether @addr comes to be mapped by @size bytes: leaves collapse a little later. */
 static bool is_joined(unsigned long addr, unsigned long size)
 {
 	/* What has been freed is filled a second or two later. */
@@ -424,11 +424,11 @@ static int fail_direct_map(void)
 			check_leaf("alias", "after set_direct_map_invalid_noflush",
 				   alias_of(block + i), block + i,
 				   ret || i != 1 ? alias_attributes : invalid);
-		/* What was split before memory was out is joined, though nothing changed. */
+		/* What was split before memory was out collapses, though nothing changed. */
 		if (ret) {
 			splits += size_at(alias_of(block)) < size;
 			if (!is_joined(alias_of(block), size))
-				problem("what a call split that failed is not joined again");
+				problem("what a call split that failed does not collapse");
 		}
 		if (set_direct_map_default(block + 1))
 			problem("set_direct_map_default_noflush fails");
@@ -439,7 +439,7 @@ static int fail_direct_map(void)
 			failures++;
 	} while (failed && failures < 1000);
 	report("set_direct_map_invalid_noflush", "a page of a block", failures, errors, 1, 1);
-	pr_info("%u of them had split a contiguous run, which was joined again\n", splits);
+	pr_info("%u of them had split a contiguous run, which collapsed\n", splits);
 	return 0;
 }
 
@@ -581,7 +581,7 @@ static void change_without_memory(struct page **page)
 		return;
 	}
 	if (!is_joined((unsigned long)text, SZ_2M))
-		problem("the block of text at %p is not joined again", text);
+		problem("the chunk of text at %p does not collapse", text);
 
 	fail_nth(1);
 	ret = set_rw(text, size);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A page table of the linear map that is taken out of use when its leaves are joined: who
+ * A page table of the linear map that is taken out of use when its leaves collapse: who
  * has begun to read it, in an RCU read-side critical section, can go on; afterwards it is
  * freed. Loading the module tests it, and fails with EAGAIN if it was so.
  */
@@ -45,7 +45,7 @@ static struct page *table_at(unsigned long addr)
 
 /*
  * As a reader who is slow: on another CPU than the worker, which was queued where the block
- * was split. Returns the table, or NULL where leaves were joined before this began to read,
+ * was split. Returns the table, or NULL where leaves collapsed before this began to read,
  * or never.
  */
 static struct page *read_slowly(unsigned long addr, bool *kept)

@@ -198,9 +198,9 @@ static int before_unmap(struct kprobe *probe, struct pt_regs *regs)
 }
 
 static struct kprobe probes[] = {
-	{ .symbol_name = "rox_sync_tables", .pre_handler = before_sync },
-	{ .symbol_name = "rox_invalidate_tlb", .pre_handler = before_invalidation },
-	{ .symbol_name = "rox_complete_invalidation", .pre_handler = before_completion },
+	{ .symbol_name = "kpgtable_sync_tables", .pre_handler = before_sync },
+	{ .symbol_name = "kpgtable_invalidate_tlb", .pre_handler = before_invalidation },
+	{ .symbol_name = "kpgtable_complete_invalidation", .pre_handler = before_completion },
 	{ .symbol_name = "vm_unmap_aliases", .pre_handler = before_unmap },
 	{ .symbol_name = "__purge_vmap_area_lazy", .pre_handler = before_purge },
 };

@@ -14,7 +14,7 @@
  *   - a call returns something else than it should,
  *   - the pages that were to change are not as they should be, or others have changed,
  *   - the linear alias of memory in a cache has changed, or a page is executable with an alias,
- *     or through a mapping, that is writable. (Without rox_supported() the kernel permits that.)
+ *     or through a mapping, that is writable. (Without kpgtable_supported() the kernel permits that.)
  *
  *   echo 1 >/sys/module/rox_user_calls/parameters/leave
  *
@@ -495,7 +495,7 @@ static int __init rox_user_calls_init(void)
 	if (ret)
 		return ret;
 	find_caches();
-	supported = (void *)lookup_name("rox_supported");
+	supported = (void *)lookup_name("kpgtable_supported");
 	guarded = supported && supported();
 	find_area = lookup("find_vm_area");
 	set_invalid = lookup("set_direct_map_invalid_noflush");
