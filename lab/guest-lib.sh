@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # What guest-init and the scripts of lab/guest-tests share: results, the ports to the host, the
 # guest's modules, and looks at its page tables. lab/guest puts it into the guest, and a script
 # begins with ". /lab/guest-lib.sh", says with "plan" how many results it will have, has each with
@@ -194,7 +195,7 @@ cache() {
 
 # chunks ROX|RO: how many a cache has.
 chunks() {
-	cache "$1 blocks"
+	cache "$1 chunks"
 }
 
 # drained: wait until the caches hold what they held when boot_caches was called, and no more in

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Use every kind of executable memory besides plain module text: kprobe slots, the function
 # tracer in a module's text, the BPF JIT.
 #

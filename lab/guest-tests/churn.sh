@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Make and free secret memory, BPF programs and kprobes, thousands of each, and see that the
 # linear map is as it was: leaves as large as at boot, no table page lost. Leaves the page
 # tables of both times in /lab/out, as "boot" and "idle".

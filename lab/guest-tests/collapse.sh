@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Split the linear map by secret memory while modules come and go, and see whether it collapses again:
 # with "on" it does, with "off", for a guest with direct_map_collapse=off, nothing does. Leaves the
 # page tables before and after in /lab/out, as "boot" and "idle".

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Load every module with finit_module(), one after the other, then unload all of them with
 # delete_module() in the opposite order. For lab/count-modules; leaves in /lab/out:
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Do what changes executable memory, one kind after the other, with time in between for what each
 # defers. For lab/count-operations; leaves in /lab/out:
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Load every module, and leave the formats of all trace events in /lab/out/formats, without the
 # numbers that events have. Kernels with the same modules must leave the same.
 . /lab/guest-lib.sh

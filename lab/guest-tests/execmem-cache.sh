@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # On any architecture with a ROX cache: all modules come and go; while they are loaded the cache
 # is in use, and afterwards it has no more in use than at boot. No mapping is writable and
 # executable at any time.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Have memory become executable, and not executable again, in all ways that there are: what
 # set_memory_*() and the caches do to an area, with the self-test rox_tlb; modules; memory for
 # kprobes. What is to be seen of it is for the one who runs this.

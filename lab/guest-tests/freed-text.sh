@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Jump into the text of a module that is no longer loaded: the kernel must stop at that very
 # address, at once and later. The modules of lab/modules/freed_text come from the build of the kernel:
 #

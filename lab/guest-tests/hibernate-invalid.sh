@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Hibernate, and resume from the image at once, while memory is not mapped by the linear map in
 # leaves of all sizes. Then it is as it was, and holds what it held. Leaves the page tables in
 # /lab/out, as "boot" and "idle". For a guest with a --disk of 1 GiB:

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Hibernate and resume from the image at once, without a reboot in between, with modules loaded
 # and pages of KFENCE that the linear map does not map. Then all is as it was. Leaves the page
 # tables in /lab/out, as "boot", "resumed" and "idle". For a guest with a --disk of 512 MiB.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Add memory and remove it, over and over, while modules come and go and leaves of the linear
 # map are split and collapsed. Leaves in /lab/out the page tables at first, with the memory
 # added, and at last, as "boot", "added" and "idle". For a guest of 1 GiB that boot uses 768 MiB

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Turn KFENCE on, late in boot where the command line says kfence.sample_interval=0, and let
 # permissions around its pool change while it flips pages of it.
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Set kprobes on all functions of a module that is not loaded yet, in its init text too: each is hit when
 # the module is loaded, and text is what it was when they are gone.
 #

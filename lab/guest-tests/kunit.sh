@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Print the results of the KUnit suites that ran at boot, as KTAP, a test of this script for each suite.
 #
 # usage: kunit.sh [SUITE-PATTERN]     a shell pattern, such as 'rox*'; all without it

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Load and unload modules as large as real ones at random, beside 20 that stay, which are loaded
 # now and then in the first half. When all others are gone, the caches hold no more than the chunks
 # that the 20 are in, and one of a kind. Modules that are loaded one after the other lie close: the

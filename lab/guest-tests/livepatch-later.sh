@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Load a live patch for a function of a module that is not there. When that module is loaded the function
 # is patched from its first call on; when the patch goes it is as the module has it.
 #

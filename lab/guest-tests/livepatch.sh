@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Patch a function of the kernel with one of a module, whose text is in the cache, and undo that,
 # several times; then the linear map is as it was. Leaves the page tables of both times in /lab/out,
 # as "boot" and "idle".

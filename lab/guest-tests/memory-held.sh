@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Print what memory the caches hold while modules as large as real ones are loaded: a table for
 # Documentation/arch/arm64/execmem.rst.
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Load every module, then unload all of them; the page tables must be in order at each
 # stage. The first round leaves in /lab/out the page tables of each, as "boot", "loaded" and
 # "unloaded", saved when nothing has changed for two seconds; and what save_text does, loaded.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # More text than there is room for near the kernel: modules of 2.1 MiB, then small ones. No small
 # one is far away while a chunk near the kernel has room for it. All are unloaded in random order.
 # Leaves the page tables in /lab/out, as "boot", "loaded" and "unloaded", and what save_text does,

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # With nohugevmalloc there are no large leaves, and so no chunks: the caches take as many pages as
 # a module needs, and do not try to get a chunk first.
 #

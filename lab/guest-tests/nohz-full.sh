@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # While tasks of user space run alone on CPUs 2 and 3, modules are loaded and unloaded. When their text is
 # cleaned, and the chunk that it was in collapses, in the quiet seconds after that, these CPUs get no
 # function call.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Load small modules all at once into empty caches, a third of which fail in their init function.
 # The caches take no more chunks for it than the bytes need and one more of a kind; what they have
 # in use is what the loaded modules have; and when all are unloaded nothing.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Let every allocation fail that a permission change makes, one at a time, and then those of
 # loading and unloading a module. Permissions must be as before after each failure. For a
 # kernel with FAULT_INJECTION, and a CPU that can split blocks; the module that does most of

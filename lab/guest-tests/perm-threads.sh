@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Change permissions in several threads, in the same blocks, and check every page after
 # each change, while another process walks the page tables. The module that does it,
 # lab/modules/permissions, comes from the build of the kernel:

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Turn the function tracer on for a live module while module_text_is_writable() is asked, and says that
 # live text can be written: the kernel must say so. Without the lie the tracer works.
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Unload modules that fill a chunk each while workers have no memory for the caches' trees. When
 # they have it again, all chunks are given back, though nobody frees anything else.
 #

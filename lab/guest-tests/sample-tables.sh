@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Dump the page tables over and over while all modules are loaded and unloaded, and list
 # each time where the linear alias of what the ROX cache holds is. Leaves in /lab/out, for
 # "kpt aliases" and "kpt check-wx":

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # What secret memory costs the kernel, on all CPUs and with all that it defers: 8 MiB of it over and
 # over, without a pause, and with one in which the linear map becomes what it was, so that each turn
 # splits it anew. There is no other work, which would only make the difference between kernels smaller.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Load a module that tests something and refuses to stay, with EAGAIN where all was as it should be.
 #
 #   lab/guest --add out/kernel-4k/lab-modules/permissions lab/guest-tests/self-test.sh rox_tlb

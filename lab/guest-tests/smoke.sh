@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Does the guest work: kernel, command line, CPUs, debugfs, no W+X mapping.
 . /lab/guest-lib.sh
 plan 1

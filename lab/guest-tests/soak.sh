@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # All that changes kernel page tables at once, and all that reads them: modules come and go by
 # modprobe and by stress-ng, secret memory, BPF programs, kprobes, the function tracer, jump
 # labels, the kernel's vmalloc tests, dumps of the page tables and the search for W+X, copies of

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Load and unload modules in two shells at a time, with stress-ng's module stressor beside
 # them, while a third shell walks the kernel page tables.
 #

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # A memory block that cannot become offline, because a page of it is pinned, while the linear map is
 # split over and over: what was split collapses all the same, nobody hangs, and the memory block
 # is offline as soon as the page is free. For a guest of 1 GiB that boot uses 768 MiB of, as

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Turn the function tracer on and off for all functions of all modules, while other modules come and go.
 # While it is on, each function calls it, and what is executed is in the trace; while it is off, text of
 # all modules is what the loader has left there. A module that is loaded meanwhile is not traced.

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Trace a module from its init function on: the filter names it before it is loaded.
 #
 # usage: tracer-from-init.sh [boot]     needs lab-modules/tracing, by --add

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Change permissions of memory of the caches as others than the caches do: with every function
 # that the kernel has for it, on text and data of a module, a page of kprobes, and a BPF image.
 # Then unload a module that leaves its memory changed, and load others where it was. The modules

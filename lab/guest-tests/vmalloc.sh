@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # The kernel's vmalloc tests, on two CPUs at a time: huge mappings of vmalloc memory, and
 # their release, beside each other. The module runs them at load, and refuses to stay.
 #

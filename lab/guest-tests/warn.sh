@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
 # Provoke a crash with lkdtm and succeed all the same: lab/guest must fail this run.
 #
 # usage: warn.sh [WARNING|PANIC|BUG|EXCEPTION|…]

@@ -74,3 +74,28 @@ test_apply() {
 test_each_patch() {
 	"$LAB/each-patch"
 }
+test_front_door() {
+	"$LAB/front-door"
+}
+test_spdx() {
+	"$LAB/spdx"
+}
+# topic_ends NAME: the series up to that topic, by itself.
+topic_ends() {
+	"$LAB/topic" "$("$LAB/topic" --list | grep -- "-$1\$")"
+}
+test_topic_fixes() {
+	topic_ends fixes
+}
+test_topic_collapse() {
+	topic_ends collapse
+}
+test_topic_execmem() {
+	topic_ends execmem
+}
+test_topic_module_load() {
+	topic_ends module-load
+}
+test_debug() {
+	"$LAB/debug" --batch
+}

@@ -179,12 +179,12 @@ ffff800080010100 T _etext
     #[test]
     fn names_of_rust_are_readable() {
         let map = "\
-ffff800080010000 T _RNvNtCs9Y30C6oaoEw_3rox10permission10set_memory
+ffff800080010000 T _RNvNtCs9Y30C6oaoEw_8kpgtable10permission10set_memory
 ffff800080010100 T _etext
 ";
         let symbols = Symbols::parse("System.map", map).expect("good");
         let name = symbols.name(0).expect("there");
-        assert_eq!(name, "rox::permission::set_memory");
+        assert_eq!(name, "kpgtable::permission::set_memory");
     }
 
     #[test]

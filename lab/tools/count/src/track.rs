@@ -53,9 +53,9 @@ pub const INITCALL: &str = "do_one_initcall";
 pub const DEFERRED: [&str; 8] = [
     // kernel/module/main.c: init text and init data
     "do_free_init",
-    // arch/arm64/mm/mmu.c: collapses leaves that were split
-    "rox_join_work_fn",
-    // mm/execmem.c: blocks of the caches, and parts whose free failed at first
+    // arch/arm64/mm/kpgtable/shim.c: collapses leaves that were split
+    "collapse_work_fn",
+    // mm/execmem.c: chunks of the caches, and parts whose free failed at first
     "execmem_cache_clean",
     "execmem_cache_free_slow",
     // mm/vmalloc.c: vfree() in atomic context, and unmapped areas, lazily

@@ -57,15 +57,13 @@ pub(crate) enum Step {
     Restore { pages: Range<usize> },
     /// Restore what can be in the level 1 block, or contiguous run of blocks, around a page.
     RestoreWidely { page: usize },
-    /// Collapse leaves in each level 2 block that has pages of a range.
-    Collapse { pages: Range<usize> },
     /// Collapse leaves of the unit of so many pages that a page is in, as the worker does in
-    /// chunks of the caches.
+    /// chunks of the caches: a contiguous run of pages, or a block of level 2.
     CollapseChunk { page: usize, pages: usize },
     /// Collapse leaves in all tables that have changed, which is all that can collapse anywhere.
     CollapsePending,
     /// Map pages by pages for good, as those of KFENCE's pool.
-    PteMap { pages: Range<usize> },
+    MapByPtes { pages: Range<usize> },
     /// Make the leaf of an invalid page valid and invalid again, as hibernation does to copy it.
     Flip { page: usize, global: bool },
 }
@@ -75,10 +73,9 @@ impl Step {
     /// Returns how many pages there have to be for the step.
     pub(crate) fn end(&self) -> usize {
         match self {
-            Self::Change { pages, .. }
-            | Self::Restore { pages }
-            | Self::Collapse { pages }
-            | Self::PteMap { pages } => pages.end,
+            Self::Change { pages, .. } | Self::Restore { pages } | Self::MapByPtes { pages } => {
+                pages.end
+            }
             Self::RestoreWidely { page }
             | Self::CollapseChunk { page, .. }
             | Self::Flip { page, .. } => page + 1,
@@ -160,10 +157,9 @@ impl<P: PageSize> Model<P> {
                     self.restore(&pages);
                 }
             }
-            Step::Collapse { pages } => self.collapse(pages),
             Step::CollapseChunk { page, pages } => self.collapse_chunk(*page, *pages),
             Step::CollapsePending => self.collapse_pending(),
-            Step::PteMap { pages } => self.pte_map(pages),
+            Step::MapByPtes { pages } => self.map_by_ptes(pages),
             Step::Flip { page, global } => self.flip(*page, *global),
         }
     }
@@ -272,14 +268,14 @@ impl<P: PageSize> Model<P> {
         self.check_written(true);
     }
 
-    fn pte_map(&mut self, range: &Range<usize>) {
+    fn map_by_ptes(&mut self, range: &Range<usize>) {
         if !self.oracle.is_mapped(range) {
             return;
         }
         let bytes = Self::bytes(range);
-        assert_eq!(kernel::pte_map(&mut self.memory, &bytes), Ok(()));
+        assert_eq!(kernel::map_by_ptes(&mut self.memory, &bytes), Ok(()));
         for page in range.clone() {
-            self.oracle.pte_map(page);
+            self.oracle.map_by_ptes(page);
         }
         self.check_written(true);
     }
@@ -308,17 +304,6 @@ impl<P: PageSize> Model<P> {
         self.check_written(true);
     }
 
-    fn collapse(&mut self, range: &Range<usize>) {
-        for page in self.oracle.blocks(range) {
-            self.memory.collapse(page << P::SHIFT);
-            self.oracle.collapse(page);
-            self.check_written(true);
-        }
-        // What is in order stays.
-        self.memory.collapse(range.start << P::SHIFT);
-        assert!(self.memory.writes.is_empty());
-    }
-
     fn collapse_chunk(&mut self, page: usize, pages: usize) {
         let start = page / pages * pages;
         let chunk = Self::bytes(&(start..start + pages));
@@ -328,10 +313,21 @@ impl<P: PageSize> Model<P> {
     }
 
     fn collapse_pending(&mut self) {
-        while self.memory.collapse_some() {}
+        self.memory.collapse_all([]);
         self.oracle.apply(&Step::CollapsePending);
+        self.check_written(true);
+    }
+
+    /// Collapses everything, and checks that nothing is left that could collapse, wherever a pass
+    /// looks, and that every page is as it has to be.
+    fn check_collapsed(&mut self) {
+        self.collapse_pending();
         self.check_all();
-        self.memory.writes.clear();
+        let block = units::<P>()[2];
+        let blocks = (0..self.pages).step_by(block);
+        self.memory
+            .collapse_all(blocks.map(|page| page << P::SHIFT));
+        assert!(self.memory.writes.is_empty(), "a leaf is forgotten");
     }
 
     /// Restores and collapses everything, and checks that it is as it was at first.
@@ -342,7 +338,7 @@ impl<P: PageSize> Model<P> {
         for range in self.oracle.ranges(0..self.pages, is_mapped) {
             self.apply(&range, bits);
         }
-        self.collapse_pending();
+        self.check_collapsed();
         if self.oracle.has_pte_mapped() {
             return;
         }
@@ -358,6 +354,13 @@ impl<P: PageSize> Model<P> {
         let all = Self::bytes(&(0..self.pages));
         assert_eq!(self.memory.bytes, sizes, "sizes as counted");
         assert_eq!(self.memory.measure(all), sizes, "sizes as measured");
+
+        let is_mapped = |page: usize| self.oracle.pages[page] != Page::None;
+        let mapped = self.oracle.ranges(0..self.pages, is_mapped);
+        let blocks = mapped.iter().map(Self::bytes);
+        let blocks: usize = blocks.map(|bytes| self.memory.count_blocks(&bytes)).sum();
+        let block = P::GRANULE.size(Level::Pmd);
+        assert_eq!(blocks, (sizes[2] + sizes[3]) / block, "blocks");
     }
 
     /// Checks that no table was allocated that no cut needs.

@@ -4,7 +4,7 @@
 //!
 //! Shares no code with what is tested, sizes apart.
 
-use std::ops::Range;
+use std::{mem, ops::Range};
 
 use crate::{
     kernel::Level,
@@ -14,7 +14,7 @@ use crate::{
 
 const VALID: u64 = 1 << 0;
 const TABLE_OR_PAGE: u64 = 1 << 1;
-const CONTIGUOUS: u64 = 1 << 52;
+const CONT: u64 = 1 << 52;
 /// Bits of a page that a change may touch.
 const ATTRIBUTES: u64 = VALID | 1 << 7 | 1 << 11 | 1 << 50 | 1 << 51 | 1 << 53;
 /// Bits that every leaf of the model has, and keeps.
@@ -62,6 +62,8 @@ pub(crate) struct Oracle {
     initial: Vec<u8>,
     /// Pages that are PTE-mapped for good.
     pte_mapped: Vec<bool>,
+    /// The level 2 blocks in which anything has changed since all that can has collapsed.
+    changed: Vec<bool>,
     units: [usize; 5],
     /// For each unit size, which aligned units have a cut strictly inside.
     cut: [Vec<bool>; 5],
@@ -74,6 +76,7 @@ impl Oracle {
             pages: vec![Page::None; pages],
             initial: vec![0; pages],
             pte_mapped: vec![false; pages],
+            changed: vec![false; pages.div_ceil(units[2])],
             units,
             cut: units.map(|unit| vec![false; pages.div_ceil(unit)]),
         }
@@ -127,6 +130,7 @@ impl Oracle {
             attributes,
             address,
         };
+        self.changed[page / self.units[2]] = true;
     }
 
     /// Returns what has become of all pages when `step` is done.
@@ -145,22 +149,19 @@ impl Oracle {
                     self.restore(&pages);
                 }
             }
-            Step::Collapse { pages } => {
-                for page in self.blocks(pages) {
-                    self.collapse(page);
-                }
-            }
             Step::CollapseChunk { page, pages } => {
                 self.collapse_whole(page / pages * pages, *pages);
             }
             Step::CollapsePending => {
-                for page in self.blocks(&(0..self.pages.len())) {
-                    self.collapse(page);
+                for block in 0..self.changed.len() {
+                    if mem::take(&mut self.changed[block]) {
+                        self.collapse(block * self.units[2]);
+                    }
                 }
             }
-            Step::PteMap { pages } => {
+            Step::MapByPtes { pages } => {
                 if self.is_mapped(pages) {
-                    pages.clone().for_each(|page| self.pte_map(page));
+                    pages.clone().for_each(|page| self.map_by_ptes(page));
                 }
             }
             Step::Flip { .. } => {}
@@ -236,15 +237,12 @@ impl Oracle {
         ranges
     }
 
-    /// Returns a page of each level 2 block that has pages of a range.
-    pub(crate) fn blocks(&self, pages: &Range<usize>) -> Vec<usize> {
-        let block = self.units[2];
-        let starts = (pages.start / block * block..pages.end).step_by(block);
-        starts.map(|page| page.max(pages.start)).collect()
-    }
-
     /// Notes that leaves have to end before `page`.
     pub(crate) fn cut(&mut self, page: usize) {
+        if page > 0 {
+            // One of the two blocks at a cut between them is enough: a unit that is cut has both.
+            self.changed[(page - 1) / self.units[2]] = true;
+        }
         for (unit, cut) in self.units.iter().zip(&mut self.cut) {
             if page % unit != 0 {
                 cut[page / unit] = true;
@@ -253,7 +251,7 @@ impl Oracle {
     }
 
     /// Notes that `page` becomes a leaf by itself for good.
-    pub(crate) fn pte_map(&mut self, page: usize) {
+    pub(crate) fn map_by_ptes(&mut self, page: usize) {
         self.cut(page);
         self.cut(page + 1);
         self.pte_mapped[page] = true;
@@ -384,7 +382,7 @@ impl Oracle {
         assert_eq!(is_page, level == Level::Pte, "page {page}: type");
 
         let run = P::GRANULE.run(level);
-        let is_run = bits & CONTIGUOUS != 0;
+        let is_run = bits & CONT != 0;
         if is_run {
             let first = addr & !(size * run - 1);
             let base = bits & !((size * run - size) as u64);

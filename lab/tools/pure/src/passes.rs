@@ -20,7 +20,7 @@ const READS: usize = 8;
 
 /// A leaf of the linear map, of an address that it may have: valid, writable, not executable.
 const DEFAULT: u64 = kernel::VALID | 1 << 10 | 3 << 8 | 1 << 54 | kernel::WRITE | kernel::PXN;
-const CONTIGUOUS: u64 = 1 << 52;
+const CONT: u64 = 1 << 52;
 
 /// What a linear map is made of.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ fn linear_map(bytes: usize, leaves: Leaves) -> Memory<Pages4K> {
     let mut memory = Memory::for_bytes(bytes);
     let (level, bits) = match leaves {
         Leaves::Level1 => (Level::Pud, DEFAULT),
-        Leaves::RunsOfLevel2 => (Level::Pmd, DEFAULT | CONTIGUOUS),
+        Leaves::RunsOfLevel2 => (Level::Pmd, DEFAULT | CONT),
     };
     for addr in (0..bytes).step_by(Pages4K::GRANULE.size(level)) {
         memory.map(addr, level, addr as u64 | bits);
@@ -81,10 +81,8 @@ fn pass(memory: &mut Memory<Pages4K>) -> usize {
 
 /// Checks that there is nothing left that could collapse.
 fn check_done(memory: &mut Memory<Pages4K>, bytes: usize) {
-    for addr in (0..bytes).step_by(Pages4K::GRANULE.size(Level::Pmd)) {
-        memory.collapse(addr);
-        assert!(memory.writes.is_empty(), "{addr:#x} is forgotten");
-    }
+    memory.collapse_all((0..bytes).step_by(Pages4K::GRANULE.size(Level::Pmd)));
+    assert!(memory.writes.is_empty(), "a leaf is forgotten");
 }
 
 /// Counts steps after single pages were invalid, as secret memory's are, far from each other.

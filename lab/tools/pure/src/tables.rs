@@ -1,13 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Translation tables in ordinary memory, with a log of the entries that were written.
+#![allow(unsafe_code)]
 
 use std::{cell::Cell, collections::HashSet, marker::PhantomData, mem, ops::Range};
 
 use crate::kernel::{
     self, Collapse, Descriptor, Exclusive, Granule, Kind, Leaf, LeafSize, Level, Pending, Split,
-    Tables, WAS_CONTIGUOUS,
+    TableAddress, TableDescriptor, Tables, WAS_CONT,
 };
+
+/// Returns the descriptor with these bits.
+pub(crate) const fn descriptor(bits: u64) -> Descriptor {
+    // SAFETY: They never reach live tables: here are only modelled ones.
+    unsafe { Descriptor::from_bits(bits) }
+}
+
+/// Returns the address of a table with these bits.
+pub(crate) const fn table_address(bits: u64) -> TableAddress {
+    // SAFETY: They never reach live tables: here are only modelled ones.
+    unsafe { TableAddress::from_bits(bits) }
+}
 
 /// A page size as a type.
 pub(crate) trait PageSize: Clone + 'static {
@@ -74,9 +87,9 @@ enum State {
 pub(crate) enum Fault {
     /// Leaves with unequal attributes collapse.
     CollapsesUnequal,
-    /// A split leaves no note that leaves were of a contiguous run.
-    LosesWasContiguous,
-    /// Nobody notes that leaves have changed.
+    /// A split does not say that leaves were part of a contiguous run.
+    LosesWasCont,
+    /// Nobody marks tables whose leaves have changed.
     ForgetsChanges,
     /// A block takes the place of a table that walk caches still lead to.
     KeepsWalks,
@@ -205,18 +218,22 @@ impl<P: PageSize> Memory<P> {
         let mut at = Level::Pud;
         let mut entry = self.top(addr).expect("the model's addresses are small");
         while at != level {
-            let mut descriptor = self.read(entry);
-            if descriptor.bits() == 0 {
-                let (_, address) = self.allocate(at.next(), addr).expect("memory");
-                descriptor = Descriptor::table(address, false);
-                self.publish();
-                self.write(entry, at, descriptor);
-            }
-            at = at.next();
-            let index = P::GRANULE.index(at, addr);
-            entry = (self.first(descriptor).0, index);
+            let below = at.next().expect("leaves have a level");
+            let table = match self.read(entry).kind(at) {
+                Kind::Table(table) => table,
+                _ => {
+                    let (_, address) = self.allocate(below, addr).expect("memory");
+                    let table = TableDescriptor::new(address, below, false);
+                    self.publish();
+                    self.write(entry, at, table.descriptor());
+                    table
+                }
+            };
+            at = below;
+            let (table, _) = self.first(table);
+            entry = (table, P::GRANULE.index(at, addr));
         }
-        self.write(entry, level, Descriptor::from_bits(bits));
+        self.write(entry, level, descriptor(bits));
     }
 
     /// Returns the descriptor that maps `addr` and its level, or [`None`] where nothing is mapped.
@@ -233,21 +250,28 @@ impl<P: PageSize> Memory<P> {
             .copied()
     }
 
+    /// Walks to what maps `addr`, by the words of the architecture and not as the kernel does.
     fn find(&self, addr: usize) -> Option<((usize, usize), Level)> {
         let mut level = Level::Pud;
         let mut entry = self.top(addr)?;
         loop {
-            let descriptor = self.read(entry);
-            let bits = descriptor.bits();
+            let bits = self.read(entry).bits();
             if bits == 0 {
                 return None;
             }
-            if level == Level::Pte || bits & 3 != 3 {
-                return Some((entry, level));
+            match level.next() {
+                Some(below) if bits & 3 == 3 => level = below,
+                _ => return Some((entry, level)),
             }
-            level = level.next();
-            entry = (self.first(descriptor).0, P::GRANULE.index(level, addr));
+            entry = (self.table(bits), P::GRANULE.index(level, addr));
         }
+    }
+
+    /// Returns the table that a descriptor with these bits points to.
+    fn table(&self, bits: u64) -> usize {
+        let table = ((bits & Self::offset_mask()) >> P::SHIFT) as usize;
+        assert!((1..self.tables.len()).contains(&table), "no such table");
+        table
     }
 }
 
@@ -255,17 +279,16 @@ impl<P: PageSize> Tables for Memory<P> {
     type Entry = (usize, usize);
 
     const TOP: Level = Level::Pud;
-    const GEOMETRY: Granule = P::GRANULE;
+    const GRANULE: Granule = P::GRANULE;
 
     fn top(&self, addr: usize) -> Option<Self::Entry> {
         Some((0, addr / P::GRANULE.size(Level::Pud)))
     }
 
-    fn first(&self, descriptor: Descriptor) -> Self::Entry {
-        assert_eq!(descriptor.bits() & 3, 3, "not a table");
-        let table = ((descriptor.bits() & Self::offset_mask()) >> P::SHIFT) as usize;
-        assert!((1..self.tables.len()).contains(&table), "no such table");
-        (table, 0)
+    fn first(&self, table: TableDescriptor) -> Self::Entry {
+        let first = self.table(table.descriptor().bits());
+        assert_eq!(self.tables[first].level, table.below(), "another level");
+        (first, 0)
     }
 
     fn at(&self, (table, index): Self::Entry, offset: isize) -> Self::Entry {
@@ -284,27 +307,30 @@ impl<P: PageSize> Tables for Memory<P> {
         if self.is_collapsing && self.has(Fault::CollapsesUnequal) {
             return self.as_first(table, bits);
         }
-        Descriptor::from_bits(bits)
+        descriptor(bits)
     }
 
-    fn write(&mut self, (table, index): Self::Entry, level: Level, descriptor: Descriptor) {
-        let descriptor = match self.has(Fault::LosesWasContiguous) {
-            true => Descriptor::from_bits(descriptor.bits() & !WAS_CONTIGUOUS),
-            false => descriptor,
+    fn write(&mut self, (table, index): Self::Entry, level: Level, new: Descriptor) {
+        let new = match self.has(Fault::LosesWasCont) {
+            true => descriptor(new.bits() & !WAS_CONT),
+            false => new,
         };
         assert_eq!(level, self.tables[table].level, "an entry of another level");
         assert_eq!(self.tables[table].state, State::Used, "written after use");
-        let old = Descriptor::from_bits(self.tables[table].entries[index]);
-        if level != Level::Pte && old.bits() & 3 == 3 {
-            if old.with_pending(descriptor.is_pending()) == descriptor {
-                // A note: it maps what it did.
-                self.tables[table].entries[index] = descriptor.bits();
+        let old = descriptor(self.tables[table].entries[index]);
+        self.tables[table].entries[index] = new.bits();
+        let linked = match new.kind(level) {
+            Kind::Table(linked) => Some(linked),
+            _ => None,
+        };
+        if let Kind::Table(old) = old.kind(level) {
+            if linked.is_some_and(|new| old.with_pending(new.is_pending()) == new) {
+                // A mark: it maps what it did.
                 return;
             }
             let (unlinked, _) = self.first(old);
             self.tables[unlinked].state = State::Unlinked;
         }
-        self.tables[table].entries[index] = descriptor.bits();
         let Some(base) = self.tables[table].base else {
             self.unpublished = true;
             return;
@@ -313,25 +339,25 @@ impl<P: PageSize> Tables for Memory<P> {
         let size = P::GRANULE.size(level);
         let start = base + index * size;
         if self.needs_break {
-            self.check_execution(start, old, descriptor, level);
+            self.check_execution(start, old, new, level);
         }
-        if level != Level::Pte && descriptor.bits() & 3 == 3 {
+        if let Some(linked) = linked {
             assert!(
                 !self.unpublished,
                 "a table is linked before its entries are visible"
             );
-            let (next, _) = self.first(descriptor);
+            let (next, _) = self.first(linked);
             assert!(self.tables[next].base.is_none(), "a table is linked twice");
             self.tables[next].base = Some(start);
         }
-        let is_contiguous = |&entry: &u64| match Descriptor::from_bits(entry).kind(level) {
-            Kind::Leaf(leaf) => leaf.is_contiguous(),
+        let is_cont = |&entry: &u64| match descriptor(entry).kind(level) {
+            Kind::Leaf(leaf) => leaf.is_cont(),
             _ => false,
         };
         let run = P::GRANULE.run(level);
         let run = &self.tables[table].entries[index - index % run..][..run];
         assert!(
-            is_contiguous(&run[0]) || !run.iter().any(is_contiguous),
+            is_cont(&run[0]) || !run.iter().any(is_cont),
             "a leaf of a contiguous run whose first is none keeps ptep_get_lockless() waiting"
         );
         self.writes.push(Write { start, size });
@@ -360,7 +386,7 @@ impl<P: PageSize> Tables for Memory<P> {
             return;
         }
         let mut pending = mem::replace(&mut self.pending, Pending::new());
-        pending.note(self, addr);
+        pending.mark(self, addr);
         self.pending = pending;
     }
 }
@@ -376,9 +402,13 @@ impl<P: PageSize> Memory<P> {
         is_more
     }
 
-    /// Collapses leaves around `addr`.
-    pub(crate) fn collapse(&mut self, addr: usize) {
-        self.collapsing(|tables| kernel::collapse(tables, addr));
+    /// Collapses all leaves that can collapse in tables that have changed, and those around each
+    /// of `addrs`, as if they had.
+    pub(crate) fn collapse_all(&mut self, addrs: impl IntoIterator<Item = usize>) {
+        let mut pending = mem::replace(&mut self.pending, Pending::new());
+        addrs.into_iter().for_each(|addr| pending.mark(self, addr));
+        self.pending = pending;
+        while self.collapse_some() {}
     }
 
     /// Collapses leaves of a chunk.
@@ -399,10 +429,10 @@ impl<P: PageSize> Memory<P> {
 
         let Table { entries, level, .. } = &self.tables[table];
         let is_leaf = |&bits: &u64| {
-            let kind = Descriptor::from_bits(bits).kind(*level);
+            let kind = descriptor(bits).kind(*level);
             matches!(kind, Kind::Leaf(leaf) if leaf.is_valid())
         };
-        Descriptor::from_bits(match entries.first().filter(|first| is_leaf(first)) {
+        descriptor(match entries.first().filter(|first| is_leaf(first)) {
             Some(first) if is_leaf(&bits) => bits & !PERMISSIONS | first & PERMISSIONS,
             _ => bits,
         })
@@ -414,10 +444,15 @@ impl<P: PageSize> Memory<P> {
         kernel::measure(self, &bytes, |size, bytes| sizes[size.index()] += bytes);
         sizes
     }
+
+    /// Counts how many level 2 leaves map `bytes`, of which all are mapped.
+    pub(crate) fn count_blocks(&mut self, bytes: &Range<usize>) -> usize {
+        kernel::count_blocks(self, bytes).expect("it is mapped")
+    }
 }
 
 impl<P: PageSize> Split for Memory<P> {
-    fn allocate(&mut self, level: Level, _: usize) -> Option<(Self::Entry, u64)> {
+    fn allocate(&mut self, level: Level, _: usize) -> Option<(Self::Entry, TableAddress)> {
         self.budget = self.budget.checked_sub(1)?;
         let table = self.tables.len();
         self.tables.push(Table {
@@ -426,7 +461,7 @@ impl<P: PageSize> Split for Memory<P> {
             level,
             state: State::Used,
         });
-        Some(((table, 0), (table as u64) << P::SHIFT))
+        Some(((table, 0), table_address((table as u64) << P::SHIFT)))
     }
 
     fn publish(&mut self) {
@@ -439,7 +474,7 @@ impl<P: PageSize> Split for Memory<P> {
 }
 
 impl<P: PageSize> Collapse for Memory<P> {
-    fn may_join(&mut self, leaf: Leaf, _: &Range<usize>) -> bool {
+    fn may_collapse(&mut self, leaf: Leaf, _: &Range<usize>) -> bool {
         // Read-only data may have several owners; text is one owner's.
         leaf.is_writable() || leaf.is_executable()
     }
@@ -460,7 +495,7 @@ impl<P: PageSize> Collapse for Memory<P> {
         }
     }
 
-    fn retire(&mut self, (table, index): Self::Entry, range: &Range<usize>) {
+    unsafe fn retire(&mut self, (table, index): Self::Entry, range: &Range<usize>) {
         assert_eq!(index, 0);
         let table = &mut self.tables[table];
         assert_eq!(table.base, Some(range.start));

@@ -79,16 +79,15 @@ fn range(random: &mut SmallRng, units: &[usize; 5], pages: usize) -> Range<usize
 }
 
 /// Chooses a step.
-fn step<P: PageSize>(random: &mut SmallRng, pages: usize, may_pte_map: bool) -> Step {
+fn step<P: PageSize>(random: &mut SmallRng, pages: usize, may_map_by_ptes: bool) -> Step {
     let units = units::<P>();
     let range = range(random, &units, pages);
     let page = range.start;
 
     match random.random_range(0..500) {
-        // These look at 1 GiB of pages, or at all of them: rarely.
+        // It looks at 1 GiB of pages: rarely.
         0 => Step::RestoreWidely { page },
-        1 if random.random_bool(0.2) => Step::CollapsePending,
-        1 if may_pte_map => Step::PteMap {
+        1 if may_map_by_ptes => Step::MapByPtes {
             pages: page..range.end.min(page + 3),
         },
         2..=100 => Step::Restore { pages: range },
@@ -96,7 +95,12 @@ fn step<P: PageSize>(random: &mut SmallRng, pages: usize, may_pte_map: bool) -> 
             page,
             pages: (2 << 20) >> P::SHIFT,
         },
-        126..=200 => Step::Collapse { pages: range },
+        126..=199 => Step::CollapseChunk {
+            page,
+            pages: units[random.random_range(1..=2)],
+        },
+        // It looks at all tables that have changed, which takes as long as hundreds of others.
+        200 => Step::CollapsePending,
         201..=220 => Step::Flip {
             page,
             global: random.random_bool(0.5),

@@ -5,19 +5,19 @@
 use super::unless_miri;
 use crate::{
     kernel::{
-        Change, Descriptor, Granule, Kind, Leaf, LeafSize, Level, PRESENT_INVALID, PXN, RDONLY,
-        VALID, WAS_CONTIGUOUS, WRITE,
+        Change, Granule, Kind, Leaf, LeafSize, Level, PRESENT_INVALID, PXN, RDONLY, VALID,
+        WAS_CONT, WRITE,
     },
-    tables::{PageSize, Pages16K, Pages4K, Pages64K},
+    tables::{descriptor, table_address, PageSize, Pages16K, Pages4K, Pages64K},
 };
 
 const TABLE_OR_PAGE: u64 = 1 << 1;
-const CONTIGUOUS: u64 = 1 << 52;
+const CONT: u64 = 1 << 52;
 /// A bit of attributes that the code knows nothing of.
 const GUARDED: u64 = 1 << 50;
 
 /// What says what a descriptor is, or was.
-const SHAPE: [u64; 3] = [TABLE_OR_PAGE, CONTIGUOUS, WAS_CONTIGUOUS];
+const SHAPE: [u64; 3] = [TABLE_OR_PAGE, CONT, WAS_CONT];
 /// What a change may touch.
 const ATTRIBUTES: [u64; 6] = [VALID, PRESENT_INVALID, RDONLY, WRITE, PXN, GUARDED];
 const LEVELS: [Level; 3] = [Level::Pud, Level::Pmd, Level::Pte];
@@ -38,7 +38,7 @@ fn leaves(level: Level) -> impl Iterator<Item = Leaf> + Clone {
 }
 
 fn leaf(bits: u64, level: Level) -> Option<Leaf> {
-    match Descriptor::from_bits(bits).kind(level) {
+    match descriptor(bits).kind(level) {
         Kind::Leaf(leaf) => Some(leaf),
         _ => None,
     }
@@ -58,17 +58,22 @@ fn all_kinds() {
             let is_valid = bits & VALID != 0;
             let is_table = is_valid && bits & TABLE_OR_PAGE != 0 && level != Level::Pte;
             let is_leaf = !is_table && (is_valid || bits & PRESENT_INVALID != 0);
-            let (table, leaf) = match Descriptor::from_bits(bits).kind(level) {
-                Kind::Table => (true, None),
+            let (table, leaf) = match descriptor(bits).kind(level) {
+                Kind::Table(table) => {
+                    assert_eq!(table.descriptor().bits(), bits);
+                    assert_eq!(Some(table.below()), level.next());
+                    assert!(!table.is_pending() && !table.was_block());
+                    (true, None)
+                }
                 Kind::Leaf(leaf) => (false, Some(leaf)),
-                _ => (false, None),
+                Kind::None => (false, None),
             };
             assert_eq!((table, leaf.is_some()), (is_table, is_leaf), "{bits:#x}");
             if let Some(leaf) = leaf {
                 assert_eq!(leaf.descriptor().bits(), bits);
                 assert_eq!(leaf.level(), level);
                 assert_eq!(leaf.is_valid(), is_valid);
-                assert_eq!(leaf.size(), LeafSize::new(level, bits & CONTIGUOUS != 0));
+                assert_eq!(leaf.size(), LeafSize::new(level, bits & CONT != 0));
             }
         }
     }
@@ -134,15 +139,15 @@ fn the_kernels_changes() {
 #[test]
 fn contiguous_leaves_are_split_and_collapse() {
     for level in [Level::Pmd, Level::Pte] {
-        for leaf in leaves(level).filter(|leaf| leaf.is_contiguous()) {
-            let single = leaf.alone();
-            assert!(!single.is_contiguous() && single.is_of_run());
+        for leaf in leaves(level).filter(|leaf| leaf.is_cont()) {
+            let single = leaf.clear_cont();
+            assert!(!single.is_cont() && single.is_or_was_cont());
             assert_eq!(single.is_valid(), leaf.is_valid());
-            let again = single.together();
-            let was = leaf.descriptor().bits() & !WAS_CONTIGUOUS;
+            let again = single.set_cont();
+            let was = leaf.descriptor().bits() & !WAS_CONT;
             assert_eq!(again.descriptor().bits(), was);
-            let kept = leaf.pinned();
-            assert!(!kept.is_contiguous() && !kept.is_of_run());
+            let kept = leaf.never_cont();
+            assert!(!kept.is_cont() && !kept.is_or_was_cont());
         }
     }
 }
@@ -154,34 +159,39 @@ fn blocks_are_split_and_collapse() {
     fn check<P: PageSize>() {
         let granule: Granule = P::GRANULE;
         let entries = granule.entries();
-        for level in [Level::Pud, Level::Pmd] {
+        for (level, below) in [(Level::Pud, Level::Pmd), (Level::Pmd, Level::Pte)] {
             let size = granule.size(level) as u64;
             for block in leaves(level).filter(|leaf| leaf.is_valid() && is_sound(leaf)) {
                 // At the first address, and at the last that a block of this size can have.
                 for address in [0, (1 << 48) - size] {
                     let bits = block.descriptor().bits() | address;
                     let block = leaf(bits, level).expect("a block");
-                    let table = block.replaced_by(0x1234 << P::SHIFT, false);
-                    assert!(matches!(table.kind(level), Kind::Table));
-                    assert!(table.was_block());
+                    let table = table_address(0x1234 << P::SHIFT);
+                    let table = block.replaced_by(table, below, false);
+                    let kind = table.descriptor().kind(level);
+                    assert!(matches!(kind, Kind::Table(same) if same == table));
+                    assert!(table.was_block() && !table.is_pending());
+                    let marked = table.with_pending(true);
+                    assert!(marked.was_block() && marked.is_pending());
+                    assert_eq!(marked.with_pending(false), table);
 
                     let step = unless_miri(entries / 64, entries / 4);
-                    let first = block.part(0, &granule);
+                    let first = block.part(below, 0, &granule);
                     assert!(first.begins(granule.size(level), &granule));
                     for index in (0..entries).step_by(step).chain([1, entries - 1]) {
-                        let part = block.part(index, &granule);
+                        let part = block.part(below, index, &granule);
                         assert!(is_sound(&part));
-                        let offset = (index * granule.size(level.next())) as u64;
-                        let mask = !(TABLE_OR_PAGE | CONTIGUOUS | WAS_CONTIGUOUS);
+                        let offset = (index * granule.size(below)) as u64;
+                        let mask = !(TABLE_OR_PAGE | CONT | WAS_CONT);
                         assert_eq!(part.descriptor().bits() & mask, bits & mask | offset);
-                        assert!(part.is_contiguous());
+                        assert!(part.is_cont());
                         assert!(first.is_continued_by(part, index, &granule));
-                        assert!(first.is_continued_by(part.alone(), index, &granule));
+                        assert!(first.is_continued_by(part.clear_cont(), index, &granule));
                         assert!(index == 0 || !first.is_continued_by(part, index - 1, &granule));
                     }
-                    let again = first.whole(level, table);
-                    let expected = match block.is_of_run() {
-                        true => bits & !CONTIGUOUS | WAS_CONTIGUOUS,
+                    let again = first.to_block(level, table);
+                    let expected = match block.is_or_was_cont() {
+                        true => bits & !CONT | WAS_CONT,
                         false => bits,
                     };
                     assert_eq!(again.descriptor().bits(), expected, "{bits:#x}");
@@ -201,7 +211,7 @@ fn only_equal_leaves_collapse() {
     let granule = Pages4K::GRANULE;
     let few = unless_miri(1, 13);
     let others = SHAPE.into_iter().chain(ATTRIBUTES);
-    let mask = others.fold(0, |mask, bit| mask | bit) & !(CONTIGUOUS | WAS_CONTIGUOUS);
+    let mask = others.fold(0, |mask, bit| mask | bit) & !(CONT | WAS_CONT);
 
     let pages = leaves(Level::Pte).filter(is_sound);
     for first in pages.clone().step_by(few) {
@@ -213,7 +223,7 @@ fn only_equal_leaves_collapse() {
                     leaf(bits, Level::Pte).expect("a page")
                 };
                 let continues = |next| first.is_continued_by(next, index, &granule);
-                assert_eq!(continues(at(index as u64)), equal && next.is_of_run());
+                assert_eq!(continues(at(index as u64)), equal && next.is_or_was_cont());
                 assert!(!continues(at(index as u64 + 1)));
             }
         }

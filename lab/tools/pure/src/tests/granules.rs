@@ -51,8 +51,8 @@ fn sizes_agree_with_each_other() {
             );
             // A contiguous run is aligned to its size, and never across two tables.
             assert_eq!(granule.entries() % granule.run(level), 0);
-            if level != Level::Pte {
-                let table = granule.entries() * granule.size(level.next());
+            if let Some(below) = level.next() {
+                let table = granule.entries() * granule.size(below);
                 assert_eq!(granule.size(level), table);
             }
         }

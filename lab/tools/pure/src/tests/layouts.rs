@@ -65,11 +65,14 @@ fn check<P: PageSize>() {
             })
         });
         let collapses = [
-            Step::Collapse { pages: 0..pages },
             Step::CollapsePending,
             Step::CollapseChunk {
                 page: 0,
-                pages: (2 << 20) >> P::SHIFT,
+                pages: units[1],
+            },
+            Step::CollapseChunk {
+                page: 0,
+                pages: units[2],
             },
         ];
         let steps: Vec<Step> = changes.collect();

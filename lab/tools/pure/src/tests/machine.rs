@@ -126,13 +126,12 @@ impl<P: PageSize> ReferenceStateMachine for Reference<P> {
             12 => change.prop_map(|(pages, change, tables)| Step::Change { pages, change, tables }),
             4 => range().prop_map(|pages| Step::Restore { pages }),
             1 => (0..pages).prop_map(|page| Step::RestoreWidely { page }),
-            3 => range().prop_map(|pages| Step::Collapse { pages }),
-            1 => (0..pages).prop_map(|page| Step::CollapseChunk {
+            4 => (0..pages, 1..=2_usize).prop_map(|(page, unit)| Step::CollapseChunk {
                 page,
-                pages: (2 << 20) >> P::SHIFT,
+                pages: units::<P>()[unit],
             }),
             2 => Just(Step::CollapsePending),
-            1 => (0..pages).prop_map(move |page| Step::PteMap {
+            1 => (0..pages).prop_map(move |page| Step::MapByPtes {
                 pages: page..(page + 3).min(pages),
             }),
             1 => (0..pages, any::<bool>()).prop_map(|(page, global)| Step::Flip { page, global }),
@@ -154,7 +153,7 @@ impl<P: PageSize> ReferenceStateMachine for Reference<P> {
 /// The faults that can be planted.
 const FAULTS: [Fault; 6] = [
     Fault::CollapsesUnequal,
-    Fault::LosesWasContiguous,
+    Fault::LosesWasCont,
     Fault::ForgetsChanges,
     Fault::KeepsWalks,
     Fault::LinksEarly,
