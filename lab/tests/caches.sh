@@ -7,7 +7,7 @@
 no_table_more() {
 	grep -q '^CONFIG_ARM64_4K_PAGES=y' "$OUT/$2/.config" ||
 		return 0
-	kpt_restored --l3-tables "$LOGS/$1/boot.dump" "$LOGS/$1/loaded.dump"
+	kpt restored --l3-tables "$LOGS/$1/boot.dump" "$LOGS/$1/loaded.dump"
 }
 
 # modules_bbml3 NAME KERNEL: all modules, three times; their text is in the cache, mapped by blocks, the
@@ -57,7 +57,7 @@ near_window() {
 	clones "$name" kernel-4k --mem 2G --append "${option#kaslr}" "$SCRIPTS/near-window.sh" "$@" &&
 		kpt text --sections "$LOGS/$name/sections" --vmallocinfo "$LOGS/$name/vmallocinfo" \
 			--in-blocks 100 "$LOGS/$name/loaded.dump" &&
-		kpt_restored --l3-tables "$LOGS/$name/boot.dump" "$LOGS/$name/loaded.dump" &&
+		kpt restored --l3-tables "$LOGS/$name/boot.dump" "$LOGS/$name/loaded.dump" &&
 		restored "$name" boot unloaded
 }
 test_near_window_kaslr() {

@@ -47,11 +47,6 @@ kpt() {
 	"$LAB/in-root" "$TOOLS/kpt" "$@"
 }
 
-# kpt_restored [--l3-tables] FIRST LAST: whether the linear map is mapped as in the first of two dumps.
-kpt_restored() {
-	kpt restored "$@"
-}
-
 # restored NAME FIRST [BETWEEN] LAST: at the last of these moments the linear map is mapped as at
 # the first, no page table was lost, and at each of them the kernel counts what there is.
 restored() {
@@ -61,7 +56,7 @@ restored() {
 		set -- "$@" "$LOGS/$name/$moment"
 		shift
 	done
-	kpt_restored "$LOGS/$name/$first.dump" "$LOGS/$name/$moment.dump" && kpt counters "$@"
+	kpt restored "$LOGS/$name/$first.dump" "$LOGS/$name/$moment.dump" && kpt counters "$@"
 }
 
 # parse_ktap RESULTS PARSED: have the kernel's own reader of KTAP make the file PARSED. This fails for a

@@ -43,7 +43,7 @@ collapse() {
 		kpt check-wx "$LOGS/$1/boot.dump" "$LOGS/$1/idle.dump" &&
 		case $3 in
 		on) restored "$1" boot idle ;;
-		off) fails_with 1 kpt_restored "$LOGS/$1/boot.dump" "$LOGS/$1/idle.dump" &&
+		off) fails_with 1 kpt restored "$LOGS/$1/boot.dump" "$LOGS/$1/idle.dump" &&
 			kpt counters "$LOGS/$1/boot" "$LOGS/$1/idle" ;;
 		esac
 }

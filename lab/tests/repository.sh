@@ -22,16 +22,6 @@ test_configure() {
 	echo "$KERNELS" | xargs -P "$(nproc)" -L 1 sh -c 'shift; exec "$0" --configure "$@"' "$LAB/kernel"
 }
 
-test_make_help() {
-	make -C "$TOP" -s help >"$LOGS/make-help.txt" || return 1
-	for target in $(sed -n 's/^\.PHONY: help//p' "$TOP/Makefile"); do
-		grep -q "^$target " "$LOGS/make-help.txt" || {
-			echo "make help does not name $target"
-			return 1
-		}
-	done
-}
-
 # What is no test, no suite and no option ends with what there is.
 test_unknown() {
 	for arguments in kunit-typo 'smoke kunit-typo' 'no-such-*' '--suite no-such-suite' --no-such-option; do
