@@ -39,10 +39,10 @@ run: ## build the kernel, load real modules on the bbml3 and the plain CPU, prin
 
 ## Tests
 
-check: ## every test that does not take long; ends with N passed, N failed
+check: ## the gate: tools, patches, and the 4K kernel with its tests; ends with N passed, N failed
 	@lab/check '*'
 
-full: ## check, and all tests that it leaves out for their time: before a series is sent
+full: ## check, and the debug, stock and other kernels with their tests: before a series is sent
 	@lab/check --all
 
 each-patch: ## build the kernel after each patch of each topic, without a warning, of clippy's too
