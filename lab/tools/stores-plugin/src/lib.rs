@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A QEMU TCG plugin that follows every store of an arm64 Linux kernel to its page tables, and
-//! says which of them turn a valid executable leaf into a valid one that is not. It watches, and
-//! changes nothing in the guest; it writes one file when QEMU ends.
+//! says which of them turn a valid executable leaf into a valid one that is not, and which change
+//! an entry of the kernel's own tables in a way that needs break-before-make, without it. It
+//! watches, and changes nothing in the guest; it writes one file when QEMU ends.
 //!
 //! usage: `-plugin libstores_plugin.so,out=FILE`
 //!
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use qemu_plugin::{register, Args, CallbackFlags, Info, Instruction, MemRW, MemValue};
 
-use count::leaves::{self, Direct, Leaves};
+use count::leaves::{self, Direct, Leaves, Unbroken};
 use plugin::{Common, Shell, Watcher};
 
 register!(Shell::<Shared>::default());
@@ -35,6 +36,10 @@ const LINEAR_END: u64 = 0xffff_8000_0000_0000;
 const FIXMAP: u64 = 0xffff_ffff_0000_0000;
 /// How many direct changes are named.
 const NAMED: usize = 20;
+
+/// `TLBI`, without what it is for.
+const TLBI: u32 = 0xd508_8000;
+const TLBI_MASK: u32 = 0xfff8_f000;
 
 /// `DC ZVA, Xt`, without the register.
 const DC_ZVA: u32 = 0xd50b_7420;
@@ -57,6 +62,8 @@ struct State {
     leaves: Leaves,
     /// The first direct changes, and the instructions that made them.
     named: Vec<(Direct, u64)>,
+    /// The first changes without break-before-make, and the instructions that made them.
+    unbroken: Vec<(Unbroken, u64)>,
 }
 
 /// Whether an address is one of the guest's memory.
@@ -108,6 +115,10 @@ impl Watcher for Shared {
             );
             return;
         }
+        if opcode & TLBI_MASK == TLBI {
+            instruction.register_execute_callback(move |_| shared.lock().leaves.invalidate());
+            return;
+        }
         instruction.register_memory_access_callback(
             move |_, info, to| {
                 if !may_be_table(to) {
@@ -155,12 +166,15 @@ impl Shared {
                 continue;
             }
             let mut state = self.lock();
-            let direct = state.leaves.store(place, word);
+            let found = state.leaves.store(place, word);
             if state.leaves.knows(place) {
                 self.mark(place);
             }
-            if let Some(direct) = direct.filter(|_| state.named.len() < NAMED) {
+            if let Some(direct) = found.direct.filter(|_| state.named.len() < NAMED) {
                 state.named.push((direct, instruction));
+            }
+            if let Some(unbroken) = found.unbroken.filter(|_| state.unbroken.len() < NAMED) {
+                state.unbroken.push((unbroken, instruction));
             }
         }
     }
@@ -211,14 +225,25 @@ impl Shared {
             stored,
             broken,
             direct,
+            unbroken,
+            in_tlbs,
             ..
         } = state.leaves;
-        let mut text =
-            format!("executable: {stored}\nthrough invalid: {broken}\ndirect: {direct}\n");
+        let mut text = format!(
+            "executable: {stored}\nthrough invalid: {broken}\ndirect: {direct}\n\
+             without break-before-make: {unbroken}\nof these not invalidated: {in_tlbs}\n"
+        );
         for (direct, instruction) in &state.named {
             text += &format!(
                 "entry {:#x} from {:#x} to {:#x} by the instruction at {instruction:#x}\n",
                 direct.entry, direct.from, direct.to
+            );
+        }
+        for (unbroken, instruction) in &state.unbroken {
+            let Direct { entry, from, to } = unbroken.entry;
+            text += &format!(
+                "without break-before-make: entry {entry:#x} from {from:#x} to {to:#x} by the \
+                 instruction at {instruction:#x}\n"
             );
         }
         text
