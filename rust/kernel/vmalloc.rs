@@ -27,7 +27,7 @@ use crate::{
 ///
 /// - `VM_ALLOC` is set.
 /// - As long as there is a reference to the area, nobody frees it, or changes its address, its
-///   size, its pages, or whether `VM_NO_GUARD` is set. Other flags may change.
+///   size, its pages, its caller, or whether `VM_NO_GUARD` is set. Other flags may change.
 ///
 /// # Examples
 ///
@@ -106,6 +106,17 @@ impl VmArea {
         };
 
         addr as usize..addr as usize + size - guard
+    }
+
+    /// Returns whether `vfree()` makes the pages of the area valid and writable in the direct map.
+    pub fn resets_permissions(&self) -> bool {
+        self.has(bindings::VM_FLUSH_RESET_PERMS)
+    }
+
+    /// Returns the address in the kernel's text from which the area was allocated.
+    pub fn caller(&self) -> usize {
+        // SAFETY: By the type invariants the area is valid, and nobody changes the field.
+        unsafe { (*self.0.get()).caller as usize }
     }
 
     /// Returns the pages of the area, in the order in which it maps them. There may be none.

@@ -31,12 +31,46 @@ struct page;
 static_assert(!(PTE_WAS_CONT & (PTE_WRITE | PTE_DIRTY | PTE_SPECIAL | PTE_UFFD)));
 
 /**
- * kpgtable_supported - whether live kernel leaves may change their size
+ * kpgtable_supported - whether this code changes kernel page tables
+ *
+ * Return: %true if kpgtable_may_resize() or kpgtable_whole_leaves()
+ */
+bool kpgtable_supported(void);
+
+/**
+ * kpgtable_may_resize - whether live kernel leaves may change their size
  *
  * Return: %true if all CPUs have FEAT_BBML3, the linear map is mapped by blocks,
  * and rodata=on; with kpgtable=off, and until all CPUs are up, %false
  */
-bool kpgtable_supported(void);
+bool kpgtable_may_resize(void);
+
+/**
+ * kpgtable_whole_leaves - whether leaves of the linear map keep their size
+ *
+ * The linear map is mapped by blocks of level 2 then, and smaller leaves where those
+ * do not fit. With rodata=on a change of permissions has to be for whole leaves.
+ *
+ * Return: %true after kpgtable_keep_leaves()
+ */
+bool kpgtable_whole_leaves(void);
+
+/**
+ * kpgtable_wants_whole_leaves - whether the command line asks for whole leaves
+ *
+ * Return: %true for execmem_rox=all, where a CPU without FEAT_BBML3 can have that:
+ * with 4K pages and rodata=on, without debug_pagealloc. A realm cannot, but a kernel
+ * learns too late that it is in one: arm64_rsi_init() panics.
+ */
+bool kpgtable_wants_whole_leaves(void);
+
+/**
+ * kpgtable_keep_leaves - leaves of the linear map keep their size from now on
+ *
+ * Context: boot, if kpgtable_wants_whole_leaves(), and before the linear map is
+ * mapped, or while no other CPU uses it.
+ */
+void kpgtable_keep_leaves(void);
 
 /**
  * kpgtable_lock - take pgtable_split_lock
@@ -64,13 +98,15 @@ void kpgtable_unlock(void);
  *
  * Changes physically adjacent pages together. Splits a leaf only if the range cuts
  * it and it has to change. The linear alias of memory in an execmem cache stays as
- * it is.
+ * it is. If leaves keep their size, see kpgtable_whole_leaves(), the linear alias
+ * of other memory changes only if it has whole leaves.
  *
  * Context: may sleep; takes the mutex of the execmem caches for their memory.
  * Return: 0; -EINVAL if not all of the range is mapped, if it is not part of one
- * vmalloc area, or in a cache of one allocation, or if memory would become writable
- * and executable; -ENOMEM if there is no memory to split a leaf; -EOPNOTSUPP unless
- * kpgtable_supported(). On errors permissions are as before.
+ * vmalloc area, or in a cache of one allocation, if memory would become writable
+ * and executable, or executable while its alias stays writable, or read-only and
+ * vfree() would not reset that; -ENOMEM if there is no memory to split a leaf;
+ * -EOPNOTSUPP unless kpgtable_supported(). On errors permissions are as before.
  */
 int kpgtable_change_memory(unsigned long addr, int numpages,
 			   pgprot_t set_mask, pgprot_t clear_mask);
@@ -117,7 +153,7 @@ int kpgtable_reset_linear_map(struct page **pages, unsigned long nr);
  *
  * Context: may sleep.
  * Return: 0; -EINVAL if the range is not all mapped; -ENOMEM if there is no memory
- * for a table; -EOPNOTSUPP unless kpgtable_supported()
+ * for a table; -EOPNOTSUPP unless kpgtable_may_resize()
  */
 int kpgtable_map_by_ptes(unsigned long start, unsigned long size);
 
@@ -144,6 +180,20 @@ void kpgtable_stats_remove(unsigned long start, unsigned long size);
 static inline bool kpgtable_supported(void)
 {
 	return false;
+}
+
+static inline bool kpgtable_whole_leaves(void)
+{
+	return false;
+}
+
+static inline bool kpgtable_wants_whole_leaves(void)
+{
+	return false;
+}
+
+static inline void kpgtable_keep_leaves(void)
+{
 }
 
 static inline void kpgtable_lock(void)

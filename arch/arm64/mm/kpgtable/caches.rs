@@ -32,13 +32,14 @@ use crate::{
     chunks,
     descriptor::Change,
     lock::{
-        PgtableSplitGuard,
-        ResizeLeaves, //
+        ChangeLeaves,
+        PgtableSplitGuard, //
     },
     owned::{
         OwnedMapping,
         OwnedRange, //
-    }, //
+    },
+    unprotected, //
 };
 
 /// Turns the caches on where they can be had. See `asm/kpgtable.h`.
@@ -48,10 +49,14 @@ use crate::{
 /// `info` is valid, and nobody else uses it during the call.
 #[export]
 pub(crate) unsafe extern "C" fn execmem_rox_setup(info: *mut bindings::execmem_info) {
-    if let Some(token) = ResizeLeaves::get().filter(|_| ranges::is_enabled()) {
+    if let Some(token) = ChangeLeaves::get().filter(|_| ranges::is_enabled()) {
         // SAFETY: By the safety requirements of this function.
         ranges::enable(token, unsafe { &mut *info });
-        pr_info!("execmem caches: executable memory and read-only data in 2 MiB chunks\n");
+        let how = match token {
+            ChangeLeaves::Resize(_) => "",
+            ChangeLeaves::Whole(_) => ", mapped by pages; the linear map keeps its blocks",
+        };
+        pr_info!("execmem caches: executable memory and read-only data in 2 MiB chunks{how}\n");
     }
 }
 
@@ -72,8 +77,35 @@ pub(crate) unsafe extern "C" fn execmem_arch_chunk_size() -> usize {
 /// An FFI function without preconditions but its context.
 #[export]
 pub(crate) unsafe extern "C" fn kpgtable_deposited_tables() -> c_ulong {
-    ResizeLeaves::get().map_or(0, |token| {
+    ChangeLeaves::get().map_or(0, |token| {
         chunks::deposited_tables(&mut PgtableSplitGuard::lock(token))
+    })
+}
+
+/// Returns how much of an area has no protection in the linear map. See `shim.h`.
+///
+/// # Safety
+///
+/// `area` and `caller` are valid for reads and writes.
+#[export]
+pub(crate) unsafe extern "C" fn kpgtable_unprotected(
+    area: *mut usize,
+    caller: *mut usize,
+) -> usize {
+    let Some(token) = ChangeLeaves::get() else {
+        return 0;
+    };
+    // SAFETY: By the safety requirements of this function.
+    let before = unsafe { area.read() };
+    let next = unprotected::next(&mut PgtableSplitGuard::lock(token), before);
+
+    next.map_or(0, |(key, unprotected)| {
+        // SAFETY: By the safety requirements of this function.
+        unsafe {
+            area.write(key);
+            caller.write(unprotected.caller);
+        }
+        unprotected.bytes
     })
 }
 
@@ -142,7 +174,7 @@ pub(crate) unsafe extern "C" fn execmem_arch_populate_ro(vm: *mut bindings::vm_s
 #[export]
 pub(crate) unsafe extern "C" fn execmem_arch_release(vm: *mut bindings::vm_struct) -> c_int {
     from_result(|| {
-        let token = ResizeLeaves::get().ok_or(EOPNOTSUPP)?;
+        let token = ChangeLeaves::get().ok_or(EOPNOTSUPP)?;
         // SAFETY: By the safety requirements of this function.
         let area = unsafe { OwnedMapping::new(vm) }?;
 
@@ -193,7 +225,7 @@ fn sync_icache<T>(text: &Range<*const T>) {
 /// The caller owns the memory, which is in a cache.
 unsafe fn set(ptr: *mut c_void, size: usize, to: Change) -> c_int {
     from_result(|| {
-        let token = ResizeLeaves::get().ok_or(EOPNOTSUPP)?;
+        let token = ChangeLeaves::get().ok_or(EOPNOTSUPP)?;
         let size = page_align(size).ok_or(EINVAL)?;
         // SAFETY: By the safety requirements of this function.
         let mapping = unsafe { OwnedRange::new(ptr as usize, size) }?;
@@ -210,7 +242,7 @@ unsafe fn set(ptr: *mut c_void, size: usize, to: Change) -> c_int {
 /// As of [`execmem_arch_populate_ro`].
 unsafe fn populate(vm: *mut bindings::vm_struct, to: Change) -> c_int {
     from_result(|| {
-        let token = ResizeLeaves::get().ok_or(EOPNOTSUPP)?;
+        let token = ChangeLeaves::get().ok_or(EOPNOTSUPP)?;
         // SAFETY: By the safety requirements of this function.
         let kept = unsafe { OwnedMapping::new(vm) }?;
         // SAFETY: As above. Both are for the owner of the memory, the cache.

@@ -23,6 +23,7 @@
 //! - `lock`: who may change page tables, and the protocol behind it.
 //! - `owned`: memory that the caller owns. `table`: the live tables.
 //! - `permission`: what a call changes, and in which order. `flush`: what TLBs have to forget.
+//! - `unprotected`: what stays writable in the linear map.
 //! - `worker`: when leaves collapse. `stats`: how large the leaves of the linear map are.
 //! - `chunks`: what the execmem caches hold. `caches`: what they ask of the architecture.
 //! - `ffi`: safe names for C functions.
@@ -65,6 +66,7 @@ mod stats;
 mod table;
 #[cfg(CONFIG_ARM64_KPGTABLE_KUNIT_TEST)]
 mod tests;
+mod unprotected;
 mod walk;
 mod worker;
 
@@ -74,6 +76,7 @@ use granule::{
     LeafSize, //
 };
 use lock::{
+    ChangeLeaves,
     PgtableSplitGuard,
     ResizeLeaves, //
 };
@@ -106,7 +109,7 @@ pub unsafe extern "C" fn kpgtable_change_memory(
     clear_mask: bindings::pgprot_t,
 ) -> c_int {
     from_result(|| {
-        let token = ResizeLeaves::get().ok_or(EOPNOTSUPP)?;
+        let token = ChangeLeaves::get().ok_or(EOPNOTSUPP)?;
         let change = Change::new(set_mask.pgprot, clear_mask.pgprot).ok_or(EINVAL)?;
         let size = usize::try_from(numpages)?
             .checked_mul(PAGE_SIZE)
@@ -132,7 +135,7 @@ pub unsafe extern "C" fn kpgtable_change_linear_map(
     clear_mask: bindings::pgprot_t,
 ) -> c_int {
     from_result(|| {
-        let token = ResizeLeaves::get().ok_or(EOPNOTSUPP)?;
+        let token = ChangeLeaves::get().ok_or(EOPNOTSUPP)?;
         let change = Change::new(set_mask.pgprot, clear_mask.pgprot).ok_or(EINVAL)?;
         // SAFETY: By the safety requirements of this function.
         let range = unsafe { OwnedRange::new(start, size) }?;
@@ -153,7 +156,7 @@ pub unsafe extern "C" fn kpgtable_reset_linear_map(
     nr: c_ulong,
 ) -> c_int {
     from_result(|| {
-        let token = ResizeLeaves::get().ok_or(EOPNOTSUPP)?;
+        let token = ChangeLeaves::get().ok_or(EOPNOTSUPP)?;
         // SAFETY: By the safety requirements of this function.
         let pages = unsafe { OwnedPages::from_raw(pages, nr) }?;
 
@@ -197,7 +200,7 @@ pub unsafe extern "C" fn kpgtable_collapse(is_first: bool) -> bool {
 /// An FFI function without preconditions but its context.
 #[export]
 pub unsafe extern "C" fn kpgtable_stats_start(start: usize, size: usize) {
-    if let Some(token) = ResizeLeaves::get() {
+    if let Some(token) = ChangeLeaves::get() {
         stats::start(token, &(start..start + size));
     }
 }
@@ -209,7 +212,7 @@ pub unsafe extern "C" fn kpgtable_stats_start(start: usize, size: usize) {
 /// An FFI function without preconditions but its context.
 #[export]
 pub unsafe extern "C" fn kpgtable_stats_add(start: usize, size: usize) {
-    if let Some(token) = ResizeLeaves::get() {
+    if let Some(token) = ChangeLeaves::get() {
         stats::count(token, &(start..start + size));
     }
 }
@@ -222,7 +225,7 @@ pub unsafe extern "C" fn kpgtable_stats_add(start: usize, size: usize) {
 /// of this crate runs in this thread.
 #[export]
 pub unsafe extern "C" fn kpgtable_stats_remove(start: usize, size: usize) {
-    if let Some(token) = ResizeLeaves::get() {
+    if let Some(token) = ChangeLeaves::get() {
         // SAFETY: By the safety requirements of this function.
         let mut guard = unsafe { PgtableSplitGuard::held(token) };
 

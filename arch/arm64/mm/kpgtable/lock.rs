@@ -85,7 +85,44 @@ impl ResizeLeaves {
     /// before the features of all CPUs are known.
     pub(crate) fn get() -> Option<Self> {
         // SAFETY: An FFI call without preconditions.
-        unsafe { bindings::kpgtable_supported() }.then_some(Self(()))
+        unsafe { bindings::kpgtable_may_resize() }.then_some(Self(()))
+    }
+}
+
+/// Proof that with `rodata=on` the linear map is mapped by blocks whose size never changes, because
+/// a CPU lacks FEAT_BBML3. Leaves change their attributes, as wholes.
+#[derive(Clone, Copy)]
+pub(crate) struct WholeLeaves(());
+
+/// Proof that live leaves may change, and how.
+#[derive(Clone, Copy)]
+pub(crate) enum ChangeLeaves {
+    /// Their size may change too.
+    Resize(ResizeLeaves),
+    /// They keep their size: a range changes only if it has whole leaves.
+    Whole(WholeLeaves),
+}
+
+impl ChangeLeaves {
+    /// Returns the proof. Returns [`None`] where this crate changes nothing.
+    pub(crate) fn get() -> Option<Self> {
+        if let Some(token) = ResizeLeaves::get() {
+            return Some(Self::Resize(token));
+        }
+        // SAFETY: An FFI call without preconditions.
+        unsafe { bindings::kpgtable_whole_leaves() }.then_some(Self::Whole(WholeLeaves(())))
+    }
+}
+
+impl From<ResizeLeaves> for ChangeLeaves {
+    fn from(token: ResizeLeaves) -> Self {
+        Self::Resize(token)
+    }
+}
+
+impl From<WholeLeaves> for ChangeLeaves {
+    fn from(token: WholeLeaves) -> Self {
+        Self::Whole(token)
     }
 }
 
@@ -108,7 +145,7 @@ impl PgtableSplitGuard {
     /// Takes the lock. A caller that already holds it deadlocks.
     ///
     /// Context: may sleep.
-    pub(crate) fn lock(_: ResizeLeaves) -> Self {
+    pub(crate) fn lock(_: impl Into<ChangeLeaves>) -> Self {
         // SAFETY: An FFI call without preconditions; it returns only when the mutex is held.
         unsafe { bindings::kpgtable_lock() };
         Self(NotThreadSafe)
@@ -120,7 +157,7 @@ impl PgtableSplitGuard {
     ///
     /// This thread has called `kpgtable_lock()`, and calls `kpgtable_unlock()` after the last use
     /// of the result. There is no other guard in this thread.
-    pub(crate) unsafe fn held(_: ResizeLeaves) -> ManuallyDrop<Self> {
+    pub(crate) unsafe fn held(_: ChangeLeaves) -> ManuallyDrop<Self> {
         ManuallyDrop::new(Self(NotThreadSafe))
     }
 }

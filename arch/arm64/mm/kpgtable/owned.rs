@@ -111,6 +111,11 @@ impl<'a> OwnedMapping<'a> {
         Ok(Self { range, area })
     }
 
+    /// Returns the area that it is a part of.
+    pub(crate) fn area(&self) -> &VmArea {
+        self.area
+    }
+
     /// Returns the range.
     pub(crate) fn owned(&self) -> &OwnedRange {
         &self.range
@@ -177,6 +182,11 @@ impl<'a> OwnedPages<'a> {
         };
         // INVARIANT: By the safety requirements of this function.
         Ok(Self(pages))
+    }
+
+    /// Returns the address of the array of the pages.
+    pub(crate) fn as_ptr(&self) -> *const NonNull<bindings::page> {
+        self.0.as_ptr()
     }
 
     /// Returns the VAs of the pages in the linear map, as extents.

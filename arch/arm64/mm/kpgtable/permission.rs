@@ -32,9 +32,11 @@ use super::{
     ffi,
     flush::Flush,
     lock::{
+        ChangeLeaves,
         PgtableSplitGuard,
         ResizeLeaves,
-        SnapshotContext, //
+        SnapshotContext,
+        WholeLeaves, //
     },
     owned::{
         OwnedMapping,
@@ -43,6 +45,7 @@ use super::{
     },
     split,
     table::KernelTables,
+    unprotected,
     walk,
     worker,
     GRANULE, //
@@ -77,16 +80,22 @@ fn check(tables: &mut Tables<'_>, parts: impl Iterator<Item = Part>) -> Result<N
 ///
 /// # Errors
 ///
-/// As of [`check`]; [`ENOMEM`] if there is no memory to split a leaf. Permissions are as before.
+/// As of [`check`]; [`ENOMEM`] if there is no memory to split a leaf; [`EINVAL`] if a leaf would
+/// have to be split that keeps its size. Permissions are as before.
 pub(super) fn prepare(
     tables: &mut Tables<'_>,
+    token: ChangeLeaves,
     parts: impl Iterator<Item = Part> + Clone,
 ) -> Result<Needs> {
     let needs = check(tables, parts.clone())?;
 
     if needs == Needs::Split {
+        let ChangeLeaves::Resize(permit) = token else {
+            return Err(EINVAL);
+        };
         let mut to_split = parts.clone();
-        let result = to_split.try_for_each(|(range, change)| split::split(tables, &range, change));
+        let result =
+            to_split.try_for_each(|(range, change)| split::split(tables, permit, &range, change));
         if let Err(error) = result {
             // The worker collapses what has been split.
             for (range, _) in parts {
@@ -152,7 +161,7 @@ pub(super) fn change(tables: &mut Tables<'_>, parts: impl Iterator<Item = Part>)
 ///
 /// As of [`set_mapping`]; [`EINVAL`] also if `mapping` is not part of one area, or, in a cache, of
 /// one part that the cache has handed out.
-pub(crate) fn set_memory(token: ResizeLeaves, mapping: &OwnedMapping<'_>, to: Change) -> Result {
+pub(crate) fn set_memory(token: ChangeLeaves, mapping: &OwnedMapping<'_>, to: Change) -> Result {
     let is_cached = chunks::contain(&mut PgtableSplitGuard::lock(token), mapping.range());
     // The rest of the area has other owners.
     #[cfg(CONFIG_ARM64_EXECMEM_ROX)]
@@ -160,8 +169,76 @@ pub(crate) fn set_memory(token: ResizeLeaves, mapping: &OwnedMapping<'_>, to: Ch
         return Err(EINVAL);
     }
 
-    let alias = to.of_alias().filter(|_| !is_cached);
-    set_mapping(token, mapping, to, alias)
+    match token {
+        ChangeLeaves::Whole(token) if !is_cached => set_if_whole(token, mapping, to),
+        _ => set_mapping(token, mapping, to, to.of_alias().filter(|_| !is_cached)),
+    }
+}
+
+/// Changes the permissions of `mapping`, and those of its linear alias if the alias has whole
+/// leaves. Counts what is read-only while its alias is writable.
+///
+/// Context: may sleep.
+///
+/// # Errors
+///
+/// As of [`set_mapping`]; [`EINVAL`] also if memory would be executable while its alias is
+/// writable, or if `vfree()` would not undo the change; [`ENOMEM`] also if there is no memory for
+/// the count.
+fn set_if_whole(token: WholeLeaves, mapping: &OwnedMapping<'_>, to: Change) -> Result {
+    if !to.allows_write() && !mapping.area().resets_permissions() {
+        return Err(EINVAL);
+    }
+    if mapping.range().is_empty() {
+        return Ok(());
+    }
+
+    let mut guard = PgtableSplitGuard::lock(token);
+    let alias = whole_alias(&mut guard, mapping, to)?;
+    let needs = needs_of(&mut guard, mapping, to, alias)?;
+    drop(guard);
+    if needs == Needs::Nothing {
+        return Ok(());
+    }
+    // As in `set_mapping()`.
+    ffi::unmap_aliases();
+    let reservation = unprotected::reserve()?;
+
+    let mut guard = PgtableSplitGuard::lock(token);
+    // Another thread of the owner may have changed it.
+    let alias = whole_alias(&mut guard, mapping, to)?;
+    let before = unprotected::bytes(&mut guard, mapping);
+    change_both(&mut guard, token.into(), mapping, to, alias)?;
+    unprotected::update(&mut guard, mapping, before, reservation);
+    Ok(())
+}
+
+/// Returns the change of the linear alias of `mapping` that goes with `to`, if there is one and the
+/// alias has whole leaves.
+///
+/// # Errors
+///
+/// [`EINVAL`] if memory would be executable while its alias is writable.
+fn whole_alias(
+    guard: &mut PgtableSplitGuard,
+    mapping: &OwnedMapping<'_>,
+    to: Change,
+) -> Result<Option<Change>> {
+    let pages = mapping.pages()?;
+    let mut tables = Tables::linear_map(guard);
+    let mut needs = |alias| {
+        let parts = pages.alias_extents().map(|extent| (extent, alias));
+        check(&mut tables, parts)
+    };
+
+    let alias = match to.of_alias() {
+        Some(alias) if needs(alias)? != Needs::Split => Some(alias),
+        _ => None,
+    };
+    if to.allows_execution() && alias.is_none() && needs(Change::ro_nx(0))? != Needs::Nothing {
+        return Err(EINVAL);
+    }
+    Ok(alias)
 }
 
 /// Changes the permissions of `mapping` as `to` says, and those of its linear alias as `alias`
@@ -174,7 +251,7 @@ pub(crate) fn set_memory(token: ResizeLeaves, mapping: &OwnedMapping<'_>, to: Ch
 /// Permissions are as before after each of them: [`EINVAL`] if `mapping` is not all mapped, or
 /// would become writable and executable; [`ENOMEM`] if there is no memory to split a leaf.
 pub(super) fn set_mapping(
-    token: ResizeLeaves,
+    token: ChangeLeaves,
     mapping: &OwnedMapping<'_>,
     to: Change,
     alias: Option<Change>,
@@ -183,15 +260,8 @@ pub(super) fn set_mapping(
         return Ok(());
     }
 
-    let pages = mapping.pages()?;
-    let alias = alias.map(|to| pages.alias_extents().map(move |extent| (extent, to)));
-    let alias = alias.into_iter().flatten();
-    let whole = iter::once((mapping.range().clone(), to));
-    let both = Iterator::chain(alias.clone(), whole.clone());
-
     let mut guard = PgtableSplitGuard::lock(token);
-    let mut tables = Tables::with_mapping(&mut guard, mapping.owned());
-    let needs = check(&mut tables, both.clone())?;
+    let needs = needs_of(&mut guard, mapping, to, alias)?;
     drop(guard);
     if needs == Needs::Nothing {
         return Ok(());
@@ -202,8 +272,62 @@ pub(super) fn set_mapping(
     ffi::unmap_aliases();
 
     let mut guard = PgtableSplitGuard::lock(token);
-    let mut tables = Tables::with_mapping(&mut guard, mapping.owned());
-    prepare(&mut tables, both.clone())?;
+    change_both(&mut guard, token, mapping, to, alias)
+}
+
+/// Returns the parts of a change: the linear alias of `mapping`, if that changes, and `mapping`.
+///
+/// # Errors
+///
+/// [`EINVAL`] if not all of `mapping` has pages.
+fn parts<'a>(
+    mapping: &OwnedMapping<'a>,
+    to: Change,
+    alias: Option<Change>,
+) -> Result<(impl Iterator<Item = Part> + Clone + 'a, iter::Once<Part>)> {
+    let pages = mapping.pages()?;
+    let alias = alias.map(|to| pages.alias_extents().map(move |extent| (extent, to)));
+
+    Ok((
+        alias.into_iter().flatten(),
+        iter::once((mapping.range().clone(), to)),
+    ))
+}
+
+/// Returns what it takes to change `mapping`, and its linear alias.
+///
+/// # Errors
+///
+/// As of [`check`].
+fn needs_of(
+    guard: &mut PgtableSplitGuard,
+    mapping: &OwnedMapping<'_>,
+    to: Change,
+    alias: Option<Change>,
+) -> Result<Needs> {
+    let (alias, whole) = parts(mapping, to, alias)?;
+    let mut tables = Tables::with_mapping(guard, mapping.owned());
+
+    check(&mut tables, Iterator::chain(alias, whole))
+}
+
+/// Changes `mapping`, and its linear alias, in the right order.
+///
+/// # Errors
+///
+/// As of [`prepare`].
+fn change_both(
+    guard: &mut PgtableSplitGuard,
+    token: ChangeLeaves,
+    mapping: &OwnedMapping<'_>,
+    to: Change,
+    alias: Option<Change>,
+) -> Result {
+    let (alias, whole) = parts(mapping, to, alias)?;
+    let both = Iterator::chain(alias.clone(), whole.clone());
+    let mut tables = Tables::with_mapping(guard, mapping.owned());
+
+    prepare(&mut tables, token, both.clone())?;
     if to.allows_execution() {
         change(&mut tables, alias)?;
         change(&mut tables, whole)
@@ -225,7 +349,7 @@ pub(super) fn set_mapping(
 /// In [`SnapshotContext`], `range` is one page. It becomes valid, or invalid again, with all that
 /// the same leaf maps: there is no memory to split the leaf, and nobody else accesses what it maps.
 /// Whether it is writable stays as it is.
-pub(crate) fn set_linear_map(token: ResizeLeaves, range: &OwnedRange, to: Change) -> Result {
+pub(crate) fn set_linear_map(token: ChangeLeaves, range: &OwnedRange, to: Change) -> Result {
     if let Some(mut context) = SnapshotContext::get() {
         debug_assert_eq!(range.range().len(), PAGE_SIZE);
         let mut tables = KernelTables::with_mapping(&mut context, range);
@@ -244,7 +368,7 @@ pub(crate) fn set_linear_map(token: ResizeLeaves, range: &OwnedRange, to: Change
         return Err(EINVAL);
     }
     let part = (range.range().clone(), to);
-    if prepare(&mut tables, iter::once(part.clone()))? != Needs::Nothing {
+    if prepare(&mut tables, token, iter::once(part.clone()))? != Needs::Nothing {
         apply(&mut tables, &part, |_| {})?;
         ffi::sync_tables();
     }
@@ -282,11 +406,12 @@ fn maps_cached(tables: &mut Tables<'_>, range: &OwnedRange) -> Result<bool> {
 /// # Errors
 ///
 /// [`EINVAL`] if a leaf would have to change that also maps memory of somebody else.
-pub(crate) fn reset_linear_map(token: ResizeLeaves, pages: OwnedPages<'_>) -> Result {
+pub(crate) fn reset_linear_map(token: ChangeLeaves, pages: OwnedPages<'_>) -> Result {
     let to = Change::linear_map_default(ffi::pte_valid());
     let parts = pages.alias_extents().map(|extent| (extent, to));
 
     let mut guard = PgtableSplitGuard::lock(token);
+    unprotected::forget(&mut guard, &pages);
     let needs = check(&mut Tables::linear_map(&mut guard), parts.clone())?;
     drop(guard);
 
@@ -315,7 +440,7 @@ pub(crate) fn map_by_ptes(token: ResizeLeaves, range: &OwnedRange) -> Result {
     let mut guard = PgtableSplitGuard::lock(token);
     let mut tables = Tables::linear_map(&mut guard);
 
-    split::map_by_ptes(&mut tables, range.range())?;
+    split::map_by_ptes(&mut tables, token, range.range())?;
     ffi::sync_tables();
     Ok(())
 }

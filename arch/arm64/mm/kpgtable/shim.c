@@ -43,10 +43,35 @@ static int __init parse_direct_map_collapse(char *arg)
 }
 early_param("direct_map_collapse", parse_direct_map_collapse);
 
-bool kpgtable_supported(void)
+static bool whole_leaves __ro_after_init;
+
+bool kpgtable_may_resize(void)
 {
 	return kpgtable_enabled && rodata_full && linear_map_requires_bbml3 &&
 	       system_supports_bbml3();
+}
+
+bool kpgtable_whole_leaves(void)
+{
+	return whole_leaves;
+}
+
+bool kpgtable_supported(void)
+{
+	return kpgtable_whole_leaves() || kpgtable_may_resize();
+}
+
+bool kpgtable_wants_whole_leaves(void)
+{
+	return kpgtable_enabled && rodata_full && execmem_rox_all &&
+	       IS_ENABLED(CONFIG_ARM64_4K_PAGES) && !debug_pagealloc_enabled();
+}
+
+void __init kpgtable_keep_leaves(void)
+{
+	whole_leaves = true;
+	/* Nothing is split that could collapse. */
+	direct_map_collapse = false;
 }
 
 void kpgtable_lock(void)
@@ -301,6 +326,9 @@ static int __init kpgtable_init(void)
 
 	kpgtable_stats_start((unsigned long)__va(start),
 			     memblock_end_of_DRAM() - start);
+
+	if (!direct_map_collapse)
+		return 0;
 
 	/* Freezable: nobody is in a hurry while the machine goes to sleep. */
 	collapse_wq = alloc_workqueue("kpgtable", WQ_UNBOUND | WQ_FREEZABLE, 1);

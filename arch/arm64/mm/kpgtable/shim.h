@@ -260,6 +260,9 @@ unsigned long kpgtable_stats_get(unsigned int index, unsigned long *leaf_size);
 /* Whether execmem_rox= allows memory to come from the caches of mm/execmem.c. */
 extern bool execmem_rox;
 
+/* Whether it does so on CPUs without FEAT_BBML3 too. */
+extern bool execmem_rox_all;
+
 /**
  * kpgtable_deposited_tables - how many page tables are deposited for chunks
  *
@@ -267,6 +270,21 @@ extern bool execmem_rox;
  * Return: number of tables, one page each
  */
 unsigned long kpgtable_deposited_tables(void);
+
+/**
+ * kpgtable_unprotected - how much of an area has no protection in the linear map
+ * @area:	the key of the area before, or 0; becomes that of this area
+ * @caller:	where to store the address from which the area was allocated
+ *
+ * Context: may sleep.
+ * Return: bytes that are read-only while their linear alias is writable; 0 if there
+ * is no more area
+ */
+unsigned long kpgtable_unprotected(unsigned long *area, unsigned long *caller);
+
+#else /* CONFIG_ARM64_EXECMEM_ROX */
+
+#define execmem_rox_all		false
 
 #endif /* CONFIG_ARM64_EXECMEM_ROX */
 #endif /* __KPGTABLE_SHIM_H */

@@ -33,9 +33,17 @@ use super::{
 
 /// Tables whose leaves can be made smaller while they are in use.
 pub(crate) trait Split: Tables {
+    /// Proof that live leaves may become smaller.
+    type Permit: Copy;
+
     /// Returns the first entry of a new table of `level` that is going to map `addr`, and the
     /// table's PA. Returns [`None`] if there is no memory for one.
-    fn allocate(&mut self, level: Level, addr: usize) -> Option<(Self::Entry, TableAddress)>;
+    fn allocate(
+        &mut self,
+        permit: Self::Permit,
+        level: Level,
+        addr: usize,
+    ) -> Option<(Self::Entry, TableAddress)>;
 
     /// Makes what was written visible to table walkers before what is written next.
     fn publish(&mut self);
@@ -51,13 +59,14 @@ pub(crate) trait Split: Tables {
 /// [`Error::NoMemory`] if there is no memory for a table. Leaves may have been split then.
 pub(crate) fn split<T: Split>(
     tables: &mut T,
+    permit: T::Permit,
     range: &Range<usize>,
     change: Change,
 ) -> Result<(), Error> {
     let has_to_change = |leaf: Leaf| leaf.with(change) != Some(leaf);
 
-    split_at(tables, range.start, has_to_change)?;
-    split_at(tables, range.end, has_to_change)
+    split_at(tables, permit, range.start, has_to_change)?;
+    split_at(tables, permit, range.end, has_to_change)
 }
 
 /// Maps `range` by pages that never become part of anything larger again.
@@ -66,12 +75,16 @@ pub(crate) fn split<T: Split>(
 ///
 /// [`Error::Invalid`] if not all of `range` is mapped; [`Error::NoMemory`] if there is no memory
 /// for a table. Leaves may have been split then.
-pub(crate) fn map_by_ptes<T: Split>(tables: &mut T, range: &Range<usize>) -> Result<(), Error> {
+pub(crate) fn map_by_ptes<T: Split>(
+    tables: &mut T,
+    permit: T::Permit,
+    range: &Range<usize>,
+) -> Result<(), Error> {
     let page = T::GRANULE.page();
 
     for addr in range.clone().step_by(page) {
-        split_at(tables, addr, |_| true)?;
-        split_at(tables, addr + page, |_| true)?;
+        split_at(tables, permit, addr, |_| true)?;
+        split_at(tables, permit, addr + page, |_| true)?;
     }
     for_each_leaf(tables, range, |tables, _, entry, leaf| {
         replace(tables, entry, leaf, leaf.never_cont());
@@ -85,6 +98,7 @@ pub(crate) fn map_by_ptes<T: Split>(tables: &mut T, range: &Range<usize>) -> Res
 /// a range may be freed by the owner of that memory.
 fn split_at<T: Split>(
     tables: &mut T,
+    permit: T::Permit,
     addr: usize,
     has_to: impl Fn(Leaf) -> bool,
 ) -> Result<(), Error> {
@@ -105,7 +119,8 @@ fn split_at<T: Split>(
             Kind::Leaf(leaf) => {
                 if leaf.is_cont() {
                     let position = granule.index(level, addr) % granule.run(level);
-                    split_run(tables, tables.at(entry, -(position as isize)), level);
+                    let first = tables.at(entry, -(position as isize));
+                    split_run(tables, permit, first, level);
                     tables.resized(
                         addr & !(granule.run_size(level) - 1),
                         granule.run_size(level),
@@ -117,7 +132,7 @@ fn split_at<T: Split>(
                 let Some(below) = level.next().filter(|_| !is_aligned(granule.size(level))) else {
                     return Ok(());
                 };
-                let table = split_block(tables, entry, leaf, below, addr)?;
+                let table = split_block(tables, permit, entry, leaf, below, addr)?;
                 tables.changed(addr);
                 table
             }
@@ -139,7 +154,7 @@ fn split_at<T: Split>(
 ///
 /// The first leaf comes last: `ptep_get_lockless()` reads a leaf of a run again until the first
 /// leaf is like it. Perf does so for the text that it has interrupted, which may be this function.
-fn split_run<T: Split>(tables: &mut T, first: T::Entry, level: Level) {
+fn split_run<T: Split>(tables: &mut T, _: T::Permit, first: T::Entry, level: Level) {
     for offset in (0..T::GRANULE.run(level) as isize).rev() {
         let entry = tables.at(first, offset);
         if let Kind::Leaf(leaf) = tables.read(entry).kind(level) {
@@ -152,13 +167,16 @@ fn split_run<T: Split>(tables: &mut T, first: T::Entry, level: Level) {
 /// table's descriptor.
 fn split_block<T: Split>(
     tables: &mut T,
+    permit: T::Permit,
     entry: T::Entry,
     block: Leaf,
     below: Level,
     addr: usize,
 ) -> Result<TableDescriptor, Error> {
     let level = block.level();
-    let (first, address) = tables.allocate(below, addr).ok_or(Error::NoMemory)?;
+    let (first, address) = tables
+        .allocate(permit, below, addr)
+        .ok_or(Error::NoMemory)?;
 
     for index in 0..T::GRANULE.entries() {
         let part = block.part(below, index, &T::GRANULE).descriptor();

@@ -17,9 +17,9 @@ use super::{
         Level, //
     },
     lock::{
+        ChangeLeaves,
         MayChange,
-        PgtableSplitGuard,
-        ResizeLeaves, //
+        PgtableSplitGuard, //
     },
     table::KernelTables,
     walk, //
@@ -60,7 +60,7 @@ pub(crate) fn resized<G: MayChange>(_: &mut G, bytes: usize, from: LeafSize, to:
 /// Counts all of the linear map, for the first time.
 ///
 /// Context: may sleep.
-pub(crate) fn start(token: ResizeLeaves, linear_map: &Range<usize>) {
+pub(crate) fn start(token: ChangeLeaves, linear_map: &Range<usize>) {
     let mut guard = PgtableSplitGuard::lock(token);
     let mut tables = KernelTables::linear_map(&mut guard);
 
@@ -73,7 +73,7 @@ pub(crate) fn start(token: ResizeLeaves, linear_map: &Range<usize>) {
 /// Counts the leaves of `range`, a part of the linear map that was added.
 ///
 /// Context: may sleep.
-pub(crate) fn count(token: ResizeLeaves, range: &Range<usize>) {
+pub(crate) fn count(token: ChangeLeaves, range: &Range<usize>) {
     let mut guard = PgtableSplitGuard::lock(token);
     let mut tables = KernelTables::linear_map(&mut guard);
 

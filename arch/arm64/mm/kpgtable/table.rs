@@ -38,6 +38,7 @@ use super::{
         CollapseGuard,
         MayChange,
         PgtableSplitGuard,
+        ResizeLeaves,
         SnapshotContext, //
     },
     owned::OwnedRange,
@@ -279,7 +280,14 @@ impl<'a, G: MayChange> Tables for KernelTables<'a, G> {
 }
 
 impl Split for KernelTables<'_, PgtableSplitGuard> {
-    fn allocate(&mut self, level: Level, addr: usize) -> Option<(Self::Entry, TableAddress)> {
+    type Permit = ResizeLeaves;
+
+    fn allocate(
+        &mut self,
+        _: ResizeLeaves,
+        level: Level,
+        addr: usize,
+    ) -> Option<(Self::Entry, TableAddress)> {
         let deposited = match level {
             Level::Pte => chunks::withdraw(self.guard, addr),
             _ => None,

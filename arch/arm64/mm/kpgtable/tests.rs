@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests: `pure` by value, `live` by what memory really does; and what the tests share.
+//! KUnit tests: `pure` by value, `live` and `whole` by what memory really does; and what the tests
+//! share.
 //!
 //! The live tests ask the MMU: a store through `copy_to_kernel_nofault()` succeeds where memory is
 //! writable and fails where it is not.
@@ -17,6 +18,7 @@ use super::{
     descriptor::Leaf,
     granule::LeafSize,
     lock::{
+        ChangeLeaves,
         PgtableSplitGuard,
         ResizeLeaves, //
     },
@@ -33,6 +35,7 @@ use super::{
 
 mod live;
 mod pure;
+mod whole;
 
 /// Returns the proof that leaves can be split, or has the test skipped.
 pub(crate) fn token_or_skip() -> Option<ResizeLeaves> {
@@ -99,7 +102,7 @@ pub(crate) fn aliases(addr: usize, size: usize) -> Result<KVec<usize>> {
 
 /// Returns how many bytes leaves of each size map in `size` bytes at `addr`.
 pub(crate) fn sizes(addr: usize, size: usize) -> Result<[usize; LeafSize::ALL.len()]> {
-    let token = ResizeLeaves::get().ok_or(EOPNOTSUPP)?;
+    let token = ChangeLeaves::get().ok_or(EOPNOTSUPP)?;
     let range = owned(addr, size)?;
     let mut guard = PgtableSplitGuard::lock(token);
     let mut tables = KernelTables::with_mapping(&mut guard, &range);
@@ -113,7 +116,7 @@ pub(crate) fn sizes(addr: usize, size: usize) -> Result<[usize; LeafSize::ALL.le
 
 /// Returns the leaf that maps `addr`.
 pub(crate) fn leaf_at(addr: usize) -> Result<Leaf> {
-    let token = ResizeLeaves::get().ok_or(EOPNOTSUPP)?;
+    let token = ChangeLeaves::get().ok_or(EOPNOTSUPP)?;
     let range = owned(addr, 1)?;
     let mut guard = PgtableSplitGuard::lock(token);
     let tables = KernelTables::with_mapping(&mut guard, &range);

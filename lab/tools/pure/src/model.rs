@@ -204,14 +204,14 @@ impl<P: PageSize> Model<P> {
 
         if let Some(tables) = tables.filter(|_| is_cut) {
             self.memory.budget = tables;
-            let result = kernel::split(&mut self.memory, &bytes, change);
+            let result = kernel::split(&mut self.memory, (), &bytes, change);
             assert!(matches!(result, Ok(()) | Err(Error::NoMemory)));
             // Permissions are as before, whatever came of it, and all leaves are whole.
             self.check_written(false);
             self.memory.budget = usize::MAX;
         }
         if is_cut {
-            assert_eq!(kernel::split(&mut self.memory, &bytes, change), Ok(()));
+            assert_eq!(kernel::split(&mut self.memory, (), &bytes, change), Ok(()));
         }
         self.oracle.cut_ends(range, bits);
         self.check_written(true);
@@ -273,7 +273,7 @@ impl<P: PageSize> Model<P> {
             return;
         }
         let bytes = Self::bytes(range);
-        assert_eq!(kernel::map_by_ptes(&mut self.memory, &bytes), Ok(()));
+        assert_eq!(kernel::map_by_ptes(&mut self.memory, (), &bytes), Ok(()));
         for page in range.clone() {
             self.oracle.map_by_ptes(page);
         }

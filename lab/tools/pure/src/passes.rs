@@ -46,7 +46,7 @@ fn linear_map(bytes: usize, leaves: Leaves) -> Memory<Pages4K> {
 fn change(memory: &mut Memory<Pages4K>, range: &Range<usize>, set: u64, clear: u64) {
     let change = Change::new(set, clear).expect("an ordinary change");
     if kernel::check(memory, range, change) == Ok(Needs::Split) {
-        kernel::split(memory, range, change).expect("memory");
+        kernel::split(memory, (), range, change).expect("memory");
     }
     kernel::apply(memory, range, change, |_, _| {}).expect("a prepared change");
     memory.writes.clear();

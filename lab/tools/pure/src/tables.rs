@@ -222,7 +222,7 @@ impl<P: PageSize> Memory<P> {
             let table = match self.read(entry).kind(at) {
                 Kind::Table(table) => table,
                 _ => {
-                    let (_, address) = self.allocate(below, addr).expect("memory");
+                    let (_, address) = self.allocate((), below, addr).expect("memory");
                     let table = TableDescriptor::new(address, below, false);
                     self.publish();
                     self.write(entry, at, table.descriptor());
@@ -452,7 +452,9 @@ impl<P: PageSize> Memory<P> {
 }
 
 impl<P: PageSize> Split for Memory<P> {
-    fn allocate(&mut self, level: Level, _: usize) -> Option<(Self::Entry, TableAddress)> {
+    type Permit = ();
+
+    fn allocate(&mut self, _: (), level: Level, _: usize) -> Option<(Self::Entry, TableAddress)> {
         self.budget = self.budget.checked_sub(1)?;
         let table = self.tables.len();
         self.tables.push(Table {

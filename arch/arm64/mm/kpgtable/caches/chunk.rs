@@ -20,8 +20,8 @@ use crate::{
     ffi,
     granule::Level,
     lock::{
-        PgtableSplitGuard,
-        ResizeLeaves, //
+        ChangeLeaves,
+        PgtableSplitGuard, //
     },
     owned::{
         OwnedMapping,
@@ -50,7 +50,7 @@ pub(crate) fn ro_nx() -> Change {
     Change::ro_nx(ffi::pte_maybe_gp())
 }
 
-/// Makes `area` part of a cache, one chunk or several: read-only as `to` says, its linear alias
+/// Makes `area` part of a cache, one chunk or several: read-only as `change` says, its linear alias
 /// read-only, and with a table deposited for each chunk that one leaf maps.
 ///
 /// The caller fills the memory with trapping instructions before it becomes executable. `kept` is
@@ -63,10 +63,10 @@ pub(crate) fn ro_nx() -> Change {
 /// As of [`permission::set_mapping`]; [`ENOMEM`] also if there is no memory for a table to deposit.
 /// The caller calls [`release`] then too.
 pub(crate) fn populate(
-    token: ResizeLeaves,
+    token: ChangeLeaves,
     kept: OwnedMapping<'static>,
     area: &OwnedMapping<'_>,
-    to: Change,
+    change: Change,
 ) -> Result {
     let mapping = area.range();
     let mut guard = PgtableSplitGuard::lock(token);
@@ -91,7 +91,7 @@ pub(crate) fn populate(
     }
     drop(guard);
 
-    permission::set_mapping(token, area, to, to.of_alias())
+    permission::set_mapping(token, area, change, change.of_alias())
 }
 
 /// Changes the permissions of `mapping`, memory in a cache, and leaves its linear alias alone.
@@ -102,12 +102,12 @@ pub(crate) fn populate(
 ///
 /// [`EINVAL`] if `mapping` is not all mapped, or would become writable and executable; [`ENOMEM`]
 /// if there is no memory to split a leaf of a chunk that has no deposited table.
-pub(crate) fn set(token: ResizeLeaves, mapping: &OwnedRange, to: Change) -> Result {
+pub(crate) fn set(token: ChangeLeaves, mapping: &OwnedRange, to: Change) -> Result {
     let mut guard = PgtableSplitGuard::lock(token);
     let mut tables = KernelTables::with_mapping(&mut guard, mapping);
     let part = iter::once((mapping.range().clone(), to));
 
-    match permission::prepare(&mut tables, part.clone())? {
+    match permission::prepare(&mut tables, token, part.clone())? {
         Needs::Nothing => Ok(()),
         _ => permission::change(&mut tables, part),
     }
@@ -122,7 +122,7 @@ pub(crate) fn set(token: ResizeLeaves, mapping: &OwnedRange, to: Change) -> Resu
 /// # Errors
 ///
 /// As of [`permission::set_mapping`]. The area then stays in the cache as it was.
-pub(crate) fn release(token: ResizeLeaves, area: &OwnedMapping<'_>) -> Result {
+pub(crate) fn release(token: ChangeLeaves, area: &OwnedMapping<'_>) -> Result {
     let mapping = area.range();
     let to_default = Change::linear_map_default(ffi::pte_valid());
     let aliases = area.pages()?.alias_extents();
@@ -131,7 +131,11 @@ pub(crate) fn release(token: ResizeLeaves, area: &OwnedMapping<'_>) -> Result {
     let mut guard = PgtableSplitGuard::lock(token);
     let mut tables = KernelTables::with_mapping(&mut guard, area.owned());
 
-    permission::prepare(&mut tables, Iterator::chain(whole.clone(), aliases.clone()))?;
+    permission::prepare(
+        &mut tables,
+        token,
+        Iterator::chain(whole.clone(), aliases.clone()),
+    )?;
     permission::change(&mut tables, whole)?;
     permission::change(&mut tables, aliases)?;
     chunks::remove(&mut guard, mapping);

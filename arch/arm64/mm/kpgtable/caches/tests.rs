@@ -33,7 +33,7 @@ use crate::{
         Granule,
         LeafSize, //
     },
-    lock::ResizeLeaves,
+    lock::ChangeLeaves,
     tests::*,
     GRANULE, //
 };
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_chunk_of_text_collapses() -> Result {
-        if !is_cached_or_skip(MODULE_TEXT) {
+        if token_or_skip().is_none() || !is_cached_or_skip(MODULE_TEXT) {
             return Ok(());
         }
         // vmalloc makes contiguous runs of pages only where it has the helpers of hugetlb.
@@ -106,8 +106,38 @@ mod tests {
     }
 
     #[test]
+    fn leaves_of_a_chunk_keep_their_size() -> Result {
+        if !matches!(ChangeLeaves::get(), Some(ChangeLeaves::Whole(_))) {
+            kunit::mark_skipped(c"leaves change their size");
+            return Ok(());
+        }
+        if !is_cached_or_skip(MODULE_TEXT) {
+            return Ok(());
+        }
+        for part in [MODULE_TEXT, MODULE_RODATA] {
+            let memory = Cached::new(part)?;
+            let chunk = memory.addr & !(CHUNK_SIZE - 1);
+            let alias = aliases(memory.addr, PAGE_SIZE)?[0] & !(CHUNK_SIZE - 1);
+            let mut pages = [0; LeafSize::ALL.len()];
+            pages[0] = CHUNK_SIZE;
+            let mut block = [0; LeafSize::ALL.len()];
+            block[2] = CHUNK_SIZE;
+
+            assert_eq!(sizes(chunk, CHUNK_SIZE)?, pages);
+            assert_eq!(sizes(alias, CHUNK_SIZE)?, block);
+            // SAFETY: The memory is the test's own.
+            let ret = unsafe { execmem_arch_set_rw(memory.addr as *mut c_void, Cached::SIZE) };
+            assert_eq!(ret, 0);
+            assert_eq!(sizes(chunk, CHUNK_SIZE)?, pages);
+            assert_eq!(sizes(alias, CHUNK_SIZE)?, block);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_released_chunk_is_ordinary_memory() -> Result {
-        if token_or_skip().is_none() {
+        if ChangeLeaves::get().is_none() {
+            kunit::mark_skipped(c"there are no chunks");
             return Ok(());
         }
         let memory = Memory::new(true)?;
@@ -167,7 +197,7 @@ mod tests {
 
     #[test]
     fn memory_is_cached_where_it_can_be() {
-        let can_be = ResizeLeaves::get().is_some() && ranges::is_enabled();
+        let can_be = ChangeLeaves::get().is_some() && ranges::is_enabled();
         // SAFETY: An FFI call without preconditions.
         let is_as_it_can_be = |part| unsafe { bindings::execmem_is_cached(part) } == can_be;
 
@@ -390,13 +420,24 @@ mod tests {
             // SAFETY: The memory is the test's own.
             let page = unsafe { bindings::vmalloc_to_page(memory.addr as *const c_void) };
 
-            // SAFETY: As above; the calls are ones that fail.
+            // SAFETY: As above; the calls are ones that change nothing.
             let results = unsafe {
                 [
                     bindings::set_direct_map_invalid_noflush(page),
                     bindings::set_direct_map_default_noflush(page),
                     bindings::set_direct_map_valid_noflush(page, 1, false),
                     bindings::set_direct_map_valid_noflush(page, 1, true),
+                ]
+            };
+            // SAFETY: An FFI call without preconditions.
+            let expected = match unsafe { bindings::can_set_direct_map() } {
+                true => EINVAL.to_errno(),
+                false => 0,
+            };
+            assert!(results.iter().all(|&ret| ret == expected));
+            // SAFETY: As above; the calls are ones that fail.
+            let results = unsafe {
+                [
                     bindings::set_memory_valid(aliases[0], 1, 0),
                     bindings::set_memory_valid(memory.addr, 1, 0),
                 ]
