@@ -117,6 +117,16 @@ test_vmalloc() {
 		test_repeat_count=1 "$@" && ! dmesg | grep 'Summary: .* passed: ' | grep -v ' failed: 0 '
 }
 
+# has_secretmem: whether the kernel offers memfd_secret(), which needs single pages of the linear map.
+has_secretmem() {
+	/lab/lab-programs/churn secretmem 1 >/tmp/secretmem || ! grep -q 'error 38$' /tmp/secretmem
+}
+
+# secretmem COUNT: make and free secret memory so often, if the kernel offers it.
+secretmem() {
+	! has_secretmem || /lab/lab-programs/churn secretmem "$1"
+}
+
 # wait_for JOB...: each of these processes must succeed.
 wait_for() {
 	failed=0
@@ -172,12 +182,14 @@ settle() {
 	done
 }
 
-# save_tables NAME: leave /lab/out/NAME.dump, NAME.meminfo and NAME.vmstat, which tell of the
-# same moment: where something has changed the linear map meanwhile, they are taken anew.
+# save_tables NAME: leave /lab/out/NAME.dump, NAME.meminfo, NAME.vmstat and, with the caches,
+# NAME.execmem_cache, which tell of the same moment: where something has changed the linear map
+# meanwhile, they are taken anew.
 save_tables() {
 	for attempt in 1 2 3 4 5; do
 		cat /proc/meminfo >"/lab/out/$1.meminfo"
 		cat /proc/vmstat >"/lab/out/$1.vmstat"
+		cat /sys/kernel/debug/execmem_cache >"/lab/out/$1.execmem_cache" 2>/dev/null || :
 		cat /sys/kernel/debug/kernel_page_tables >"/lab/out/$1.dump" ||
 			fail "cannot read kernel_page_tables: is CONFIG_PTDUMP_DEBUGFS off?"
 		[ "$(grep '^DirectMap' "/lab/out/$1.meminfo")" != \

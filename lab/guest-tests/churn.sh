@@ -18,13 +18,19 @@ make() {
 }
 
 [ -x /lab/lab-programs/churn ] || fail 'no lab-programs/churn: was it built, and given with --add?'
+kinds='bpf kprobe'
+if has_secretmem; then
+	kinds="secretmem $kinds"
+else
+	ktap_test_skip 'secretmem: there is no memfd_secret()'
+fi
 # Each kind once, so that what stays for good is there.
-for kind in secretmem bpf kprobe; do
+for kind in $kinds; do
 	make $kind 16 || fail "$kind, see above"
 done
 settle
 save_tables boot
-for kind in secretmem bpf kprobe; do
+for kind in $kinds; do
 	make $kind "$count" || fail "$kind, see above"
 	ktap_test_pass "$kind: $count times"
 done

@@ -15,7 +15,7 @@ mkswap $disk >/dev/null && swapon $disk || fail 'swap, see above'
 cat /sys/block/vda/dev >/sys/power/resume || fail 'no place to resume from'
 echo test_resume >/sys/power/disk || fail 'the kernel cannot test a resume'
 grep -q 'enabled: 1' /sys/kernel/debug/kfence/stats || fail 'KFENCE is off'
-/lab/lab-programs/churn secretmem 10 || fail 'secret memory, see above'
+secretmem 10 || fail 'secret memory, see above'
 settle
 save_tables boot
 
@@ -25,7 +25,7 @@ exec >/tmp/output 2>&1
 turn=1
 while [ $turn -le "$times" ]; do
 	# Collapses go on when it begins.
-	/lab/lab-programs/churn secretmem 10 || fail 'secret memory, see above'
+	secretmem 10 || fail 'secret memory, see above'
 	echo disk >/sys/power/state || fail "turn $turn: no hibernation, or no resume"
 	no_wx "turn $turn"
 	turn=$((turn + 1))
@@ -43,7 +43,7 @@ rmmod ext4 overlay squashfs || fail 'rmmod, see above'
 unload_unused || fail 'rmmod, see above'
 modprobe -a ext4 overlay squashfs && rmmod ext4 overlay squashfs && unload_unused ||
 	fail 'modules after the resume, see above'
-/lab/lab-programs/churn secretmem 10 || fail 'secret memory, see above'
+secretmem 10 || fail 'secret memory, see above'
 settle
 save_tables idle
 [ "$(sed -n 's/^total bugs: *//p' /sys/kernel/debug/kfence/stats)" = 0 ] || fail 'KFENCE has found bugs'

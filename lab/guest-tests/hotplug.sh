@@ -37,7 +37,7 @@ churn() {
 	turns=0
 	while [ -e /tmp/changing ]; do
 		modprobe -a ext4 squashfs && rmmod ext4 squashfs || return 1
-		/lab/lab-programs/churn secretmem 20 >/dev/null || return 1
+		secretmem 20 >/dev/null || return 1
 		turns=$((turns + 1))
 	done
 	echo "# $turns times modules and secret memory beside it"

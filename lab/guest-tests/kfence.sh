@@ -19,7 +19,7 @@ echo 1 >$interval || fail 'KFENCE does not turn on'
 grep -q 'enabled: 1' $stats || fail "KFENCE is not on: $(cat $stats)"
 modprobe -a ext4 overlay squashfs || fail 'modprobe, see above'
 before=$(count 'total allocations')
-/lab/lab-programs/churn secretmem 1000 || fail 'secret memory, see above'
+secretmem 1000 || fail 'secret memory, see above'
 rmmod ext4 overlay squashfs || fail 'rmmod, see above'
 sleep 2
 /lab/lab-programs/churn bpf 200 || fail 'BPF programs, see above'

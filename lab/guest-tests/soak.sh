@@ -82,8 +82,10 @@ file_systems='ext4 overlay'
 modprobe -n -a $file_systems 2>/dev/null || file_systems=fuse
 echo 'vm_*' >$tracing/set_ftrace_filter && echo ':mod:camellia_generic' >>$tracing/set_ftrace_filter ||
 	fail 'the function tracer takes no filter'
+kinds='bpf kexec perf'
+! has_secretmem || kinds="secretmem $kinds"
 # Each kind once, so that what stays for good is there.
-for kind in secretmem bpf kexec perf; do
+for kind in $kinds; do
 	churn $kind || fail "$kind, see above"
 done
 grep -q ' [1-9][0-9]* samples' /tmp/churn-perf || fail 'perf sees no page size of kernel threads'
@@ -99,7 +101,9 @@ jobs=
 repeat 'modules' come_and_go $file_systems camellia_generic & jobs="$jobs $!"
 repeat 'more modules' come_and_go serpent_generic twofish_generic streebog_generic & jobs="$jobs $!"
 repeat "stress-ng's module, 20" stress_ng & jobs="$jobs $!"
-repeat 'secret memory, 10' churn secretmem & jobs="$jobs $!"
+case $kinds in
+secretmem*) repeat 'secret memory, 10' churn secretmem & jobs="$jobs $!" ;;
+esac
 repeat 'BPF programs, 10' churn bpf & jobs="$jobs $!"
 repeat 'copies for kexec, 10' churn kexec & jobs="$jobs $!"
 repeat 'samples of page sizes, 10' churn perf & jobs="$jobs $!"

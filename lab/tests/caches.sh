@@ -101,11 +101,14 @@ test_no_chunks() {
 }
 
 # Dumps taken while modules come and go; the aliases of what is cached, and W+X.
+# sample_tables NAME KERNEL
+sample_tables() {
+	permissions "$1" "$2" bbml3 --timeout 600 "$SCRIPTS/sample-tables.sh" 2 4 &&
+		kpt aliases --blocks "$LOGS/$1"/sample-* &&
+		kpt check-wx "$LOGS/$1"/sample-*/dump
+}
 test_sample_tables() {
-	guest sample-tables kernel-4k bbml3 --timeout 600 \
-		--add "$OUT/kernel-4k/lab-modules/permissions" "$SCRIPTS/sample-tables.sh" 2 4 &&
-		kpt aliases --blocks "$LOGS"/sample-tables/sample-* &&
-		kpt check-wx "$LOGS"/sample-tables/sample-*/dump
+	sample_tables sample-tables kernel-4k
 }
 
 test_stress_debug() {

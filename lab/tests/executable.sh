@@ -39,12 +39,14 @@ test_tlb_a715() {
 	permissions tlb-a715 kernel-4k a715 "$SCRIPTS/self-test.sh" rox_tlb
 }
 
-# stores_on CPU: a QEMU plugin follows every store to page tables; out/check/stores-CPU.txt says how
+# stores_on CPU [ARGUMENT...]: a QEMU plugin follows every store to page tables; out/check/stores-CPU.txt says how
 # many of them made a leaf, valid and executable, one that is valid and not executable.
 stores_on() {
-	permissions "stores-$1" kernel-4k "$1" --timeout 600 --append arm64.nomops --qemu -plugin \
-		--qemu "$TOOLS/libstores_plugin.so,out=$LOGS/stores-$1.txt" \
-		"$SCRIPTS/executable.sh" && cat "$LOGS/stores-$1.txt"
+	cpu=$1 stores=$LOGS/stores-$1.txt
+	shift
+	permissions "stores-$cpu" kernel-4k "$cpu" --timeout 600 --append arm64.nomops --qemu -plugin \
+		--qemu "$TOOLS/libstores_plugin.so,out=$stores" \
+		"$SCRIPTS/executable.sh" "$@" && cat "$stores"
 }
 # The other CPU has no such erratum: there the plugin must find some.
 test_stores() {

@@ -12,6 +12,10 @@ needs_bbml3='what_is_as_asked_is_not_split the_linear_map_collapses_to_what_it_w
 	a_range_that_leaves_its_part_of_a_cache_is_refused
 	the_alias_of_cached_memory_is_not_to_be_changed'
 
+# What they cannot test where leaves change their size, or nothing of the series is used.
+needs_whole='a_part_of_a_leaf_stays_writable_and_is_counted a_part_of_a_leaf_does_not_become_executable
+	a_whole_leaf_is_protected single_pages_of_the_linear_map_stay_as_they_are leaves_of_a_chunk_keep_their_size'
+
 # kunit NAME KERNEL CPU OPTIONS [SKIPPED...]: all KUnit tests of the series; these are skipped, and
 # no other.
 kunit() {
@@ -36,23 +40,26 @@ kunit() {
 	}
 }
 test_kunit_bbml3() {
-	kunit kunit-bbml3 kernel-4k bbml3 ''
+	# shellcheck disable=SC2086
+	kunit kunit-bbml3 kernel-4k bbml3 '' $needs_whole
 }
 test_kunit_plain() {
 	# shellcheck disable=SC2086
-	kunit kunit-plain kernel-4k plain '' $needs_bbml3
+	kunit kunit-plain kernel-4k plain '' $needs_bbml3 $needs_whole
 }
 test_kunit_noalias() {
 	# shellcheck disable=SC2086
-	kunit kunit-noalias kernel-4k bbml3 rodata=noalias $needs_bbml3
+	kunit kunit-noalias kernel-4k bbml3 rodata=noalias $needs_bbml3 $needs_whole
 }
 test_kunit_off() {
 	# shellcheck disable=SC2086
-	kunit kunit-off kernel-4k bbml3 kpgtable=off $needs_bbml3
+	kunit kunit-off kernel-4k bbml3 kpgtable=off $needs_bbml3 $needs_whole
 }
 test_kunit_a715() {
-	kunit kunit-a715 kernel-4k a715 ''
+	# shellcheck disable=SC2086
+	kunit kunit-a715 kernel-4k a715 '' $needs_whole
 }
 test_kunit_debug() {
-	kunit kunit-debug kernel-debug bbml3 ''
+	# shellcheck disable=SC2086
+	kunit kunit-debug kernel-debug bbml3 '' $needs_whole
 }

@@ -61,24 +61,35 @@ test_kfence_late() {
 	guest kfence-late kernel-4k bbml3 --add "$OUT/kernel-4k/lab-programs" \
 		--append kfence.sample_interval=0 "$SCRIPTS/kfence.sh"
 }
+# kfence_early NAME KERNEL
+kfence_early() {
+	guest "$1" "$2" bbml3 --add "$OUT/$2/lab-programs" "$SCRIPTS/kfence.sh"
+}
 test_kfence_early() {
-	guest kfence-early kernel-4k bbml3 --add "$OUT/kernel-4k/lab-programs" "$SCRIPTS/kfence.sh"
+	kfence_early kfence-early kernel-4k
 }
 
-# Collapses beside memory that is added, and beside hibernation, which copies all of it.
+# hotplug, hibernate NAME KERNEL: collapses beside memory that is added, and beside hibernation, which copies
+# all of it.
+hotplug() {
+	guest "$1" "$2" bbml3 --append mem=768M --add "$OUT/$2/lab-programs" \
+		--add "$OUT/$2/lab-modules/hotplug" "$SCRIPTS/hotplug.sh" 20 &&
+		restored "$1" boot idle && kpt counters "$LOGS/$1/added"
+}
 test_hotplug() {
-	guest hotplug kernel-4k bbml3 --append mem=768M --add "$OUT/kernel-4k/lab-programs" \
-		--add "$OUT/kernel-4k/lab-modules/hotplug" "$SCRIPTS/hotplug.sh" 20 &&
-		restored hotplug boot idle && kpt counters "$LOGS/hotplug/added"
+	hotplug hotplug kernel-4k
 }
 test_stuck_offline() {
 	guest stuck-offline kernel-4k bbml3 --append mem=768M --add "$OUT/kernel-4k/lab-programs" \
 		--add "$OUT/kernel-4k/lab-modules/hotplug" "$SCRIPTS/stuck-offline.sh" 60
 }
+hibernate() {
+	guest "$1" "$2" bbml3 --disk 512M --append no_console_suspend \
+		--add "$OUT/$2/lab-programs" "$SCRIPTS/hibernate.sh" 3 &&
+		restored "$1" boot resumed idle
+}
 test_hibernate() {
-	guest hibernate kernel-4k bbml3 --disk 512M --append no_console_suspend \
-		--add "$OUT/kernel-4k/lab-programs" "$SCRIPTS/hibernate.sh" 3 &&
-		restored hibernate boot resumed idle
+	hibernate hibernate kernel-4k
 }
 test_hibernate_invalid() {
 	permissions hibernate-invalid kernel-4k bbml3 --disk 1G --append no_console_suspend \

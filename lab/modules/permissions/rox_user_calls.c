@@ -73,6 +73,8 @@ static void (*free)(void *ptr);
 
 /* Whether the kernel refuses to make memory writable and executable. */
 static bool guarded;
+/* Whether leaves of the linear map keep their size, so that aliases of single pages do not change. */
+static bool whole;
 
 /* What the page at @addr and its neighbours are. */
 static struct tested {
@@ -166,13 +168,16 @@ static int make(int call)
 	int wanted = (t.flags & needs) != needs || t.flags & rules_out ? -EINVAL : 0;
 	int ret = calls[call].function(t.addr, 1);
 
+	if (whole && !t.cached && calls[call].set & EXECUTABLE)
+		wanted = -EINVAL;
+
 	made++;
 	doing = calls[call].name;
 	if (ret != wanted)
 		problem("returns %d, and not %d", ret, wanted);
 	if (!ret) {
 		update_flags(&t.flags, 1, call);
-		if ((calls[call].set | calls[call].clear) & READONLY)
+		if (!whole && (calls[call].set | calls[call].clear) & READONLY)
 			t.alias_ro = t.flags & READONLY;
 	}
 	verify();
@@ -255,16 +260,17 @@ static void test_validity(void)
 {
 	struct page *page = vmalloc_to_page((void *)t.addr);
 	unsigned long alias = alias_of(page);
-	int wanted = t.cached ? -EINVAL : 0;
+	int wanted = t.cached && !whole ? -EINVAL : 0;
+	int refused = t.cached ? -EINVAL : 0;
 	bool was_ro = t.alias_ro;
 
 	expect("set_direct_map_invalid_noflush", set_invalid(page), wanted);
-	if (t.cached)
+	if (t.cached || whole)
 		verify();
 	else if (look(t.addr).alias.attributes & PTE_VALID)
 		problem("the alias is valid");
 	expect("set_direct_map_default_noflush", set_default(page), wanted);
-	if (!t.cached)
+	if (!t.cached && !whole)
 		t.alias_ro = false;
 	verify();
 	expect("set_direct_map_valid_noflush", set_valid(page, 1, false), wanted);
@@ -272,15 +278,16 @@ static void test_validity(void)
 		verify();
 	expect("set_direct_map_valid_noflush", set_valid(page, 1, true), wanted);
 	verify();
-	expect("set_memory_valid, alias", set_memory_valid_p(alias, 1, 0), wanted);
+	expect("set_memory_valid, alias", set_memory_valid_p(alias, 1, 0),
+	       t.cached || whole ? -EINVAL : 0);
 	if (t.cached)
 		verify();
-	expect("set_memory_valid, alias", set_memory_valid_p(alias, 1, 1), wanted);
+	expect("set_memory_valid, alias", set_memory_valid_p(alias, 1, 1), refused);
 	verify();
-	expect("set_memory_valid, mapping", set_memory_valid_p(t.addr, 1, 0), wanted);
+	expect("set_memory_valid, mapping", set_memory_valid_p(t.addr, 1, 0), refused);
 	if (t.cached)
 		verify();
-	expect("set_memory_valid, mapping", set_memory_valid_p(t.addr, 1, 1), wanted);
+	expect("set_memory_valid, mapping", set_memory_valid_p(t.addr, 1, 1), refused);
 	verify();
 
 	/* Not in a realm. */
@@ -480,7 +487,7 @@ static int leave(const char *value, const struct kernel_param *param)
 	       call_two(page_of(rodata) + PAGE_SIZE, RO, X) ?:
 	       call_two(page_of(after_init), NX, RW) ?:
 	       call_two(page_of(after_init) + PAGE_SIZE, RO, X) ?:
-	       call_two(page_of(data), RO, X);
+	       call_two(page_of(data), RO, whole ? RO : X);
 }
 
 static const struct kernel_param_ops leave_ops = { .set = leave };
@@ -497,6 +504,8 @@ static int __init rox_user_calls_init(void)
 	find_caches();
 	supported = (void *)lookup_name("kpgtable_supported");
 	guarded = supported && supported();
+	supported = (void *)lookup_name("kpgtable_whole_leaves");
+	whole = supported && supported();
 	find_area = lookup("find_vm_area");
 	set_invalid = lookup("set_direct_map_invalid_noflush");
 	set_default = lookup("set_direct_map_default_noflush");
