@@ -186,7 +186,8 @@ pub(crate) fn set_memory(token: ChangeLeaves, mapping: &OwnedMapping<'_>, to: Ch
 /// writable, or if `vfree()` would not undo the change; [`ENOMEM`] also if there is no memory for
 /// the count.
 fn set_if_whole(token: WholeLeaves, mapping: &OwnedMapping<'_>, to: Change) -> Result {
-    if !to.allows_write() && !mapping.area().resets_permissions() {
+    let protects = to.allows_execution() || (to.of_alias().is_some() && !to.allows_write());
+    if protects && !mapping.area().resets_permissions() {
         return Err(EINVAL);
     }
     if mapping.range().is_empty() {

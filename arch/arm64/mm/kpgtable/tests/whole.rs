@@ -78,6 +78,9 @@ mod tests {
         let (page, alias) = page_in_block(&memory)?;
         let before = counted(token);
 
+        // vfree() has nothing to reset after this.
+        assert_eq!(call(bindings::set_memory_nx, page, 1), 0);
+        assert_eq!(counted(token), before);
         // Again changes nothing, and is not counted again.
         for _ in 0..2 {
             assert_eq!(call(bindings::set_memory_ro, page, 1), 0);
