@@ -50,5 +50,7 @@ said rox_perm_threads
 count=$(dmesg | sed -n 's/.*rox_perm_threads: \([0-9]*\) pages checked.*/\1/p')
 [ "${count:-0}" -gt $((seconds * 1000)) ] || fail "only ${count:-no} pages were checked"
 rmmod rox_perm_threads || fail 'rmmod, see above'
+! grep '^unprotected:.*[1-9]' /sys/kernel/debug/execmem_cache 2>/dev/null ||
+	fail 'areas that were freed are counted as unprotected'
 ktap_test_pass "$seconds s of permission changes, $count pages checked"
 ktap_finished

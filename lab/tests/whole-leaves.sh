@@ -88,6 +88,10 @@ test_all_bpf() {
 test_all_user_calls() {
 	whole permissions all-user-calls kernel-4k plain "$SCRIPTS/user-calls.sh"
 }
+# Threads that change permissions in the same blocks leave nothing counted as unprotected.
+test_all_perm_threads() {
+	whole permissions all-perm-threads kernel-4k plain --smp 4 "$SCRIPTS/perm-threads.sh" 10
+}
 test_all_freed_text() {
 	whole freed_text all-freed-text kernel-4k
 }

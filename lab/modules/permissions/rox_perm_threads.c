@@ -101,6 +101,11 @@ static struct page **direct_pages;
 static unsigned int direct_count;
 
 static bool alias_protected;
+/*
+ * Leaves of the linear map keep their size: aliases of parts stay writable, such memory cannot become
+ * executable, and huge areas are left alone.
+ */
+static bool whole_leaves;
 static bool direct_map_changes;
 static pteval_t alias_attributes;
 
@@ -187,6 +192,8 @@ static void check_pages(struct area *area, unsigned int first, unsigned int coun
 
 static bool may_call(struct area *area, unsigned int first, unsigned int count, int call)
 {
+	if (whole_leaves && (area->kind == HUGE || calls[call].set & EXECUTABLE))
+		return false;
 	for (unsigned int i = first; i < first + count; i++)
 		if ((area->flags[i] & calls[call].needs) != calls[call].needs ||
 		    area->flags[i] & calls[call].rules_out)
@@ -489,6 +496,7 @@ static int __init find_functions(void)
 {
 	bool (*can_set_direct_map)(void);
 	bool *rodata_full;
+	bool (*keep_leaves)(void);
 	int ret;
 
 	ret = find_kernel_tables();
@@ -506,7 +514,9 @@ static int __init find_functions(void)
 	if (!find_area || !set_direct_map_invalid || !set_direct_map_default ||
 	    !write_nofault || !can_set_direct_map || !rodata_full)
 		return -ENOENT;
-	alias_protected = *rodata_full;
+	keep_leaves = (void *)lookup_name("kpgtable_whole_leaves");
+	whole_leaves = keep_leaves && keep_leaves();
+	alias_protected = *rodata_full && !whole_leaves;
 	direct_map_changes = can_set_direct_map();
 	return 0;
 }
@@ -520,7 +530,7 @@ static int __init run_round(unsigned int duration)
 		if (ret)
 			goto out;
 		check_pages(&areas[i], 0, areas[i].pages);
-		if (areas[i].kind == HUGE)
+		if (areas[i].kind == HUGE && !whole_leaves)
 			try_huge(&areas[i]);
 	}
 	ret = make_parts();
