@@ -76,6 +76,12 @@ test_all_soak_debug() {
 test_all_kfence() {
 	whole kfence_early all-kfence kernel-4k
 }
+# A pool that is made after boot would need pages of its own: KFENCE stays off, without a splat.
+test_all_kfence_late() {
+	whole fails_with 1 guest all-kfence-late kernel-4k plain --append kfence.sample_interval=0 \
+		--add "$OUT/kernel-4k/lab-programs" "$SCRIPTS/kfence.sh" &&
+		grep 'KFENCE does not turn on' "$LOGS/all-kfence-late/results"
+}
 test_all_hotplug() {
 	whole hotplug all-hotplug kernel-4k && is_whole all-hotplug boot idle
 }
