@@ -39,13 +39,18 @@ test_tlb_a715() {
 	permissions tlb-a715 kernel-4k a715 "$SCRIPTS/self-test.sh" rox_tlb
 }
 
+# watching FILE: options for a guest whose stores to page tables a QEMU plugin follows; it writes FILE.
+watching() {
+	echo "--append arm64.nomops --qemu -plugin --qemu $TOOLS/libstores_plugin.so,out=$1"
+}
+
 # stores_on CPU [ARGUMENT...]: a QEMU plugin follows every store to page tables; out/check/stores-CPU.txt says how
 # many of them made a leaf, valid and executable, one that is valid and not executable.
 stores_on() {
 	cpu=$1 stores=$LOGS/stores-$1.txt
 	shift
-	permissions "stores-$cpu" kernel-4k "$cpu" --timeout 600 --append arm64.nomops --qemu -plugin \
-		--qemu "$TOOLS/libstores_plugin.so,out=$stores" \
+	# shellcheck disable=SC2046
+	permissions "stores-$cpu" kernel-4k "$cpu" --timeout 600 $(watching "$stores") \
 		"$SCRIPTS/executable.sh" "$@" && cat "$stores"
 }
 # The other CPU has no such erratum: there the plugin must find some.

@@ -3,8 +3,9 @@
 # Tests of execmem_rox=all on a CPU without BBML3: blocks of the linear map that keep their size.
 
 # whole COMMAND...: a test whose guests boot so.
+whole_leaves='--cpu plain --append execmem_rox=all'
 whole() {
-	machine='--cpu plain --append execmem_rox=all'
+	machine=$whole_leaves
 	"$@"
 }
 
@@ -111,7 +112,7 @@ watched() {
 	stores=$LOGS/stores-$1.txt watched_name=$1
 	shift
 	provide tool-stores-plugin || return
-	machine="--cpu plain --append execmem_rox=all --append arm64.nomops --qemu -plugin --qemu $TOOLS/libstores_plugin.so,out=$stores"
+	machine="$whole_leaves $(watching "$stores")"
 	"$@" && cat "$stores" && [ "$(unbroken "$watched_name")" = 0 ]
 }
 test_all_stores_bpf() {
