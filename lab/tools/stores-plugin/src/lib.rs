@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use qemu_plugin::{register, Args, CallbackFlags, Info, Instruction, MemRW, MemValue};
 
 use count::leaves::{self, Direct, Leaves, Unbroken};
+use count::opcode::Class;
 use plugin::{Common, Shell, Watcher};
 
 register!(Shell::<Shared>::default());
@@ -36,10 +37,6 @@ const LINEAR_END: u64 = 0xffff_8000_0000_0000;
 const FIXMAP: u64 = 0xffff_ffff_0000_0000;
 /// How many direct changes are named.
 const NAMED: usize = 20;
-
-/// `TLBI`, without what it is for.
-const TLBI: u32 = 0xd508_8000;
-const TLBI_MASK: u32 = 0xfff8_f000;
 
 /// `DC ZVA, Xt`, without the register.
 const DC_ZVA: u32 = 0xd50b_7420;
@@ -115,7 +112,7 @@ impl Watcher for Shared {
             );
             return;
         }
-        if opcode & TLBI_MASK == TLBI {
+        if let Some(Class::TlbiAll | Class::TlbiRange | Class::TlbiOne) = Class::of(opcode) {
             instruction.register_execute_callback(move |_| shared.lock().leaves.invalidate());
             return;
         }
