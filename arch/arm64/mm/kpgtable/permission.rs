@@ -196,13 +196,9 @@ fn set_if_whole(token: WholeLeaves, mapping: &OwnedMapping<'_>, to: Change) -> R
 
     let mut guard = PgtableSplitGuard::lock(token);
     let alias = whole_alias(&mut guard, mapping, to)?;
-    let needs = needs_of(&mut guard, mapping, to, alias)?;
-    drop(guard);
-    if needs == Needs::Nothing {
+    if !begin(guard, mapping, to, alias)? {
         return Ok(());
     }
-    // As in `set_mapping()`.
-    ffi::unmap_aliases();
     let reservation = unprotected::reserve()?;
 
     let mut guard = PgtableSplitGuard::lock(token);
@@ -261,19 +257,40 @@ pub(super) fn set_mapping(
         return Ok(());
     }
 
+    let guard = PgtableSplitGuard::lock(token);
+    if !begin(guard, mapping, to, alias)? {
+        return Ok(());
+    }
+
     let mut guard = PgtableSplitGuard::lock(token);
+    change_both(&mut guard, token, mapping, to, alias)
+}
+
+/// Returns whether `mapping`, or its linear alias, has to change. If so, no mapping of these pages
+/// is left that an owner before has unmapped.
+///
+/// Context: may sleep. Releases the lock.
+///
+/// # Errors
+///
+/// As of [`check`].
+fn begin(
+    mut guard: PgtableSplitGuard,
+    mapping: &OwnedMapping<'_>,
+    to: Change,
+    alias: Option<Change>,
+) -> Result<bool> {
     let needs = needs_of(&mut guard, mapping, to, alias)?;
     drop(guard);
     if needs == Needs::Nothing {
-        return Ok(());
+        return Ok(false);
     }
+
     // vmalloc unmaps lazily: mappings of these pages by owners before, with other permissions, may
     // be left. Removing them takes long, and the owner of the range is the only one who could
     // change what was checked. So this is done without the lock.
     ffi::unmap_aliases();
-
-    let mut guard = PgtableSplitGuard::lock(token);
-    change_both(&mut guard, token, mapping, to, alias)
+    Ok(true)
 }
 
 /// Returns the parts of a change: the linear alias of `mapping`, if that changes, and `mapping`.

@@ -20,7 +20,8 @@ use super::{
     lock::{
         ChangeLeaves,
         PgtableSplitGuard,
-        ResizeLeaves, //
+        ResizeLeaves,
+        WholeLeaves, //
     },
     owned::{
         OwnedMapping,
@@ -44,6 +45,17 @@ pub(crate) fn token_or_skip() -> Option<ResizeLeaves> {
         kunit::mark_skipped(c"leaves cannot be split");
     }
     token
+}
+
+/// Returns the proof that leaves keep their size, or has the test skipped.
+pub(crate) fn whole_or_skip() -> Option<WholeLeaves> {
+    match ChangeLeaves::get() {
+        Some(ChangeLeaves::Whole(token)) => Some(token),
+        _ => {
+            kunit::mark_skipped(c"leaves do not keep their size");
+            None
+        }
+    }
 }
 
 /// Returns `size` bytes at `addr`, rounded to whole pages, as memory of the test.

@@ -4,7 +4,6 @@
 
 use kernel::{
     bindings,
-    kunit,
     page::PAGE_SIZE,
     prelude::*, //
 };
@@ -12,21 +11,9 @@ use kernel::{
 use super::*;
 use crate::{
     granule::Level,
-    lock::WholeLeaves,
     unprotected,
     GRANULE, //
 };
-
-/// Returns the proof that leaves keep their size, or has the test skipped.
-fn token_or_skip() -> Option<WholeLeaves> {
-    match ChangeLeaves::get() {
-        Some(ChangeLeaves::Whole(token)) => Some(token),
-        _ => {
-            kunit::mark_skipped(c"leaves do not keep their size");
-            None
-        }
-    }
-}
 
 #[kunit_tests(arm64_kpgtable_whole)]
 mod tests {
@@ -71,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_leaf_stays_writable_and_is_counted() -> Result {
-        let Some(token) = token_or_skip() else {
+        let Some(token) = whole_or_skip() else {
             return Ok(());
         };
         let memory = Memory::new(false)?;
@@ -101,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_leaf_does_not_become_executable() -> Result {
-        let Some(token) = token_or_skip() else {
+        let Some(token) = whole_or_skip() else {
             return Ok(());
         };
         let memory = Memory::new(false)?;
@@ -120,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_whole_leaf_is_protected() -> Result {
-        let Some(token) = token_or_skip() else {
+        let Some(token) = whole_or_skip() else {
             return Ok(());
         };
         // Two blocks, each of which is one leaf of the linear map.
@@ -156,7 +143,7 @@ mod tests {
 
     #[test]
     fn single_pages_of_the_linear_map_stay_as_they_are() -> Result {
-        if token_or_skip().is_none() {
+        if whole_or_skip().is_none() {
             return Ok(());
         }
         let memory = Memory::new(false)?;
