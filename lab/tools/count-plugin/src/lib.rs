@@ -375,7 +375,7 @@ impl Shared {
                 if let (Some(task), Some(module)) = both {
                     let (offset, length) = MODULE_NAME;
                     tracker.name(task, || {
-                        let field = machine::memory(module.wrapping_add(offset), length)?;
+                        let field = plugin::memory(module.wrapping_add(offset), length)?;
                         record::module_name(&field)
                     });
                 }
@@ -464,7 +464,7 @@ impl Shared {
         };
         let caller = |link: u64| self.symbols.index(link.wrapping_sub(4));
         while way.len() < DEEPEST {
-            let Some(record) = machine::memory(frame, 16) else {
+            let Some(record) = plugin::memory(frame, 16) else {
                 break;
             };
             let (next, above) = record.split_at(8);
@@ -495,7 +495,7 @@ impl Shared {
 fn follows_call(address: u64) -> bool {
     let before = address.wrapping_sub(4);
     let bytes = (address >= KERNEL)
-        .then(|| machine::memory(before, 4))
+        .then(|| plugin::memory(before, 4))
         .flatten();
     let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
     bytes.is_some_and(|bytes| opcode::is_call(u32::from_le_bytes(bytes)))

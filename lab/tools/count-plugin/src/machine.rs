@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The guest's memory, and the counters that QEMU keeps for each vCPU. All
-//! unsafe code of the plugin is here.
+//! The counters that QEMU keeps for each vCPU. All unsafe code of the plugin is here.
 
 use std::mem::{offset_of, size_of};
 
 use qemu_plugin::sys::{
-    qemu_plugin_num_vcpus, qemu_plugin_read_memory_vaddr, qemu_plugin_scoreboard,
-    qemu_plugin_scoreboard_find, qemu_plugin_scoreboard_new, qemu_plugin_u64_sum, GByteArray,
+    qemu_plugin_num_vcpus, qemu_plugin_scoreboard, qemu_plugin_scoreboard_find,
+    qemu_plugin_scoreboard_new, qemu_plugin_u64_sum,
 };
 use qemu_plugin::{
     qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu, qemu_plugin_u64_add, qemu_plugin_u64_get,
@@ -16,12 +15,6 @@ use qemu_plugin::{
 
 use count::counts::Counts;
 use count::opcode::Class;
-
-// QEMU is linked with GLib.
-unsafe extern "C" {
-    fn g_byte_array_new() -> *mut GByteArray;
-    fn g_byte_array_unref(array: *mut GByteArray);
-}
 
 /// A [`Counts`] for each vCPU, that generated code adds to.
 pub struct Board(*mut qemu_plugin_scoreboard);
@@ -168,21 +161,4 @@ impl Switches {
             0,
         );
     }
-}
-
-/// Memory of the guest, by the addresses of the vCPU whose callback this is called in; none
-/// if nothing is mapped there.
-pub fn memory(address: u64, length: usize) -> Option<Vec<u8>> {
-    // The crate's own function for this gives QEMU an array that GLib has not made.
-    // SAFETY: GLib makes an array, or ends the process.
-    let array = unsafe { g_byte_array_new() };
-    // SAFETY: The array is GLib's. QEMU gives it that length and fills it.
-    let bytes = unsafe {
-        let filled = qemu_plugin_read_memory_vaddr(address, array, length);
-        let bytes = (filled && (*array).len as usize == length)
-            .then(|| std::slice::from_raw_parts((*array).data, length).to_vec());
-        g_byte_array_unref(array);
-        bytes
-    };
-    bytes.filter(|bytes| !bytes.is_empty())
 }

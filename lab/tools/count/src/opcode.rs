@@ -63,6 +63,55 @@ impl Class {
     }
 }
 
+/// What a `TLBI` invalidates, of EL1 and EL0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tlbi {
+    /// All.
+    All,
+    /// What is of one ASID: nothing that is global.
+    Asid,
+    /// The address in a register, which has this number.
+    Address(usize),
+    /// The range in a register, which has this number.
+    Range(usize),
+}
+
+impl Tlbi {
+    /// What an instruction invalidates, if it is a `TLBI`.
+    pub fn of(opcode: u32) -> Option<Self> {
+        let class = Class::of(opcode)?;
+        let register = field(opcode, 0, 5) as usize;
+
+        match class {
+            Class::TlbiAll => Some(Self::All),
+            Class::TlbiRange => Some(Self::Range(register)),
+            Class::TlbiOne if System::of(opcode).op2 == 2 => Some(Self::Asid),
+            Class::TlbiOne => Some(Self::Address(register)),
+            _ => None,
+        }
+    }
+
+    /// The first and the last address that the operand of `TLBI` by address names.
+    pub fn address(operand: u64) -> (u64, u64) {
+        let first = sign_extended(operand << 12, 56);
+        (first, first | 0xfff)
+    }
+
+    /// The first and the last address that the operand of `TLBI` by range names, with pages of
+    /// 4 KiB.
+    pub fn range(operand: u64) -> (u64, u64) {
+        let bits = |low: u32, count: u32| operand >> low & ((1 << count) - 1);
+        let first = sign_extended(bits(0, 37) << 12, 49);
+        let pages = (bits(39, 5) + 1) << (5 * bits(44, 2) + 1);
+        (first, first.saturating_add((pages << 12) - 1))
+    }
+}
+
+/// A number of so many bits, of which the highest stands for all above it.
+fn sign_extended(number: u64, bits: u32) -> u64 {
+    ((number << (64 - bits)) as i64 >> (64 - bits)) as u64
+}
+
 /// How an instruction leaves the code around it, where that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
@@ -186,6 +235,29 @@ mod tests {
         for (opcode, class, text) in cases {
             assert_eq!(Class::of(opcode), class, "{text}");
         }
+    }
+
+    #[test]
+    fn what_tlbi_invalidates_is_told() {
+        let cases = [
+            (0xd508_831f, Some(Tlbi::All), "tlbi vmalle1is"),
+            (0xd508_8340, Some(Tlbi::Asid), "tlbi aside1is, x0"),
+            (0xd508_83a3, Some(Tlbi::Address(3)), "tlbi vale1is, x3"),
+            (0xd508_83e0, Some(Tlbi::Address(0)), "tlbi vaale1is, x0"),
+            (0xd508_8269, Some(Tlbi::Range(9)), "tlbi rvaae1is, x9"),
+            (0xd503_3b9f, None, "dsb ish"),
+        ];
+        for (opcode, tlbi, text) in cases {
+            assert_eq!(Tlbi::of(opcode), tlbi, "{text}");
+        }
+        let va: u64 = 0xffff_8000_8123_4000;
+        // Of an operand by address the low 44 bits count, above them are level and ASID.
+        let operand = (va >> 12 & ((1 << 44) - 1)) | 0x1234 << 48;
+        assert_eq!(Tlbi::address(operand), (va, va + 0xfff));
+        // NUM and SCALE: (3 + 1) << (5 + 1) pages; TG says 4 KiB.
+        let operand = (va >> 12 & ((1 << 37) - 1)) | 3 << 39 | 1 << 44 | 1 << 46;
+        assert_eq!(Tlbi::range(operand), (va, va + (256 << 12) - 1));
+        assert_eq!(Tlbi::range(0x1000), (0x100_0000, 0x100_1fff));
     }
 
     #[test]

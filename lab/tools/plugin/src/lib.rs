@@ -3,6 +3,8 @@
 //! each instruction of the kernel when it is translated, and writes what it has seen when QEMU ends.
 //! A plugin watches, and changes nothing in the guest.
 
+mod memory;
+
 use std::fmt::Display;
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,6 +13,8 @@ use qemu_plugin::{
     qemu_plugin_get_registers, qemu_plugin_register_atexit_cb, Args, HasCallbacks, Info,
     Instruction, PluginId, Register, RegisterDescriptor, TranslationBlock, VCPUIndex,
 };
+
+pub use memory::memory;
 
 /// What a plugin sees and does.
 pub trait Watcher: Sized + Send + Sync + 'static {
@@ -147,6 +151,8 @@ pub struct Registers {
     x: Vec<RegisterDescriptor<'static>>,
     sp: RegisterDescriptor<'static>,
     task: RegisterDescriptor<'static>,
+    ttbr1: RegisterDescriptor<'static>,
+    tcr: RegisterDescriptor<'static>,
 }
 
 impl Registers {
@@ -165,6 +171,8 @@ impl Registers {
                 .collect::<Result<_, _>>()?,
             sp: find("sp")?,
             task: find("SP_EL0")?,
+            ttbr1: find("TTBR1_EL1")?,
+            tcr: find("TCR_EL1")?,
         })
     }
 
@@ -182,6 +190,16 @@ impl Registers {
     /// In the kernel, `current`.
     pub fn task(&self) -> Result<u64, String> {
         read(&self.task)
+    }
+
+    /// The root of the kernel's page tables, and an ASID.
+    pub fn ttbr1(&self) -> Result<u64, String> {
+        read(&self.ttbr1)
+    }
+
+    /// How addresses are translated.
+    pub fn tcr(&self) -> Result<u64, String> {
+        read(&self.tcr)
     }
 }
 
