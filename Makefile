@@ -58,7 +58,7 @@ x86: ## modules, kprobes, ftrace and BPF on an x86-64 kernel with the series
 	@lab/check x86
 
 soak: ## everything that changes page tables at once, ten minutes on each kernel
-	@SOAK=600 lab/check 'soak*' -- -t 3
+	@SOAK=600 lab/check 'soak*' 'all-soak*' -- -t 3
 
 loads: ## parallel loads on 20 boots, and 10,000 random loads and unloads
 	@BOOTS=20 STEPS=10000 lab/check parallel-loads lingering -- -t 10
