@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Let every allocation fail that a permission change makes, one at a time, and then those of
 # loading and unloading a module. Permissions must be as before after each failure. For a
-# kernel with FAULT_INJECTION, and a CPU that can split blocks; the module that does most of
+# kernel with FAULT_INJECTION, and a CPU that can split blocks, or execmem_rox=all; the module that does most of
 # it, lab/modules/permissions, comes from the build of the kernel:
 #
 #   lab/guest --kernel out/kernel-debug --add out/kernel-debug/lab-modules/permissions \

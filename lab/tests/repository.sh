@@ -47,7 +47,8 @@ test_model() {
 		"$LAB/in-root" "$TOOLS/model" --steps 1000000
 }
 test_count() {
-	"$LAB/cargo" test --release -p count && provide tool-count-plugin && provide tool-stores-plugin
+	"$LAB/cargo" test --release -p count -p tlb && provide tool-count-plugin && provide tool-stores-plugin &&
+		provide tool-tlb-plugin
 }
 test_policy() {
 	provide tool-policy && "$LAB/in-root" "$TOOLS/policy"

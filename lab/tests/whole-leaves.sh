@@ -99,6 +99,10 @@ test_all_user_calls() {
 test_all_perm_threads() {
 	whole permissions all-perm-threads kernel-4k plain --smp 4 "$SCRIPTS/perm-threads.sh" 10
 }
+# Each allocation of a permission change, and of the caches, fails; then each of loading a module.
+test_all_perm_fail() {
+	whole permissions all-perm-fail kernel-debug plain --timeout 1500 "$SCRIPTS/perm-fail.sh"
+}
 test_all_freed_text() {
 	whole freed_text all-freed-text kernel-4k
 }
@@ -138,6 +142,36 @@ unbroken() {
 test_all_stores() {
 	provide tool-stores-plugin && whole stores_on plain 2 no-areas && [ "$(unbroken plain)" = 0 ] &&
 		machine='' && stores_on bbml3 && [ "$(unbroken bbml3)" -gt 0 ]
+}
+
+# The boot CPU has BBML3, and maps the linear map by leaves of all sizes; the second CPU has not: then what is
+# larger than a block is split, and nothing after that.
+test_all_mixed() {
+	rm -rf "$LOGS/all-mixed"
+	mkdir -p "$LOGS/all-mixed"
+	"$LAB/mixed-guest" --gdb-log "$LOGS/all-mixed/gdb.log" --append execmem_rox=all --out "$LOGS/all-mixed" \
+		--log "$LOGS/all-mixed/console.log" --timeout 900 "$SCRIPTS/modules.sh" 1 &&
+		provide tool-kpt &&
+		kpt check-wx "$LOGS/all-mixed/loaded.dump" &&
+		kpt restored --l3-tables "$LOGS/all-mixed/boot.dump" "$LOGS/all-mixed/loaded.dump" &&
+		! grep '^DirectMap\(32M\|1G\).*[1-9]' "$LOGS/all-mixed/boot.meminfo" &&
+		is_whole all-mixed boot loaded unloaded
+}
+
+# What module loads cost, beside stock on the same CPU, which changes each page of the linear map alone.
+test_all_count_modules() {
+	"$LAB/count-modules" --cpu plain --append execmem_rox=all --out "$LOGS/all-count-modules" \
+		--most tlbi=1600 --most dsb=10000 --most icache-per-module=12 --most instructions-of-limit=0.5
+}
+test_all_count_ipi() {
+	"$LAB/count-modules" --cpu plain --append execmem_rox=all --smp 4 --most ipi-per-module=10 \
+		--out "$LOGS/all-count-ipi"
+}
+
+# By a model of TLBs, work of the kernel has at most a quarter of the walks for data that it has on stock.
+test_all_walks() {
+	"$LAB/tlb" --out "$LOGS/all-walks" --most read=0.25 --most archive=0.25 --most exec=0.25 \
+		--most socket=0.25 --most names=0.25
 }
 
 # Page tables that boot makes count neither as free nor as anything else. The other guest has what stock has on

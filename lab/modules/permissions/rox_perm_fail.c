@@ -89,6 +89,16 @@ static const struct operation {
 	{ "pages from three blocks that vfree resets", SCATTERED, true, 3, -1, ROX, 1, 16, 3 },
 };
 
+/*
+ * The same where leaves keep their size: there an alias changes if it is whole, and what is counted
+ * of the others takes memory.
+ */
+static const struct operation whole_operations[] = {
+	{ "blocks that vfree resets", HUGE, true, 2, -1, RO, 0, 1024, 1 },
+	{ "pages from three blocks", SCATTERED, false, 3, -1, RO, 1, 16, 1 },
+	{ "pages from three blocks that vfree resets", SCATTERED, true, 3, -1, RO, 1, 16, 1 },
+};
+
 static struct vm_struct *(*find_area)(const void *addr);
 static int (*set_direct_map_invalid)(struct page *page);
 static int (*set_direct_map_default)(struct page *page);
@@ -98,6 +108,8 @@ static int (*restore_rox)(void *ptr, size_t size);
 static void (*free_text)(void *ptr);
 static bool (*is_rox)(enum execmem_type type);
 
+/* Whether leaves of the linear map keep their size. */
+static bool whole;
 static bool alias_protected;
 static pteval_t alias_attributes;
 static unsigned long problems;
@@ -580,7 +592,7 @@ static void change_without_memory(struct page **page)
 		problem("execmem_alloc_rw, three pages: fails by itself");
 		return;
 	}
-	if (!is_joined((unsigned long)text, SZ_2M))
+	if (!whole && !is_joined((unsigned long)text, SZ_2M))
 		problem("the chunk of text at %p does not collapse", text);
 
 	fail_nth(1);
@@ -708,6 +720,7 @@ static struct kretprobe *probes[] = { &load_probe, &unload_probe };
 
 static int __init find_functions(void)
 {
+	bool (*whole_leaves)(void);
 	bool *rodata_full;
 	int ret;
 
@@ -730,21 +743,35 @@ static int __init find_functions(void)
 	    !set_rw || !restore_rox || !free_text || !is_rox || !rodata_full)
 		return -ENOENT;
 	alias_protected = *rodata_full;
+	whole_leaves = lookup("kpgtable_whole_leaves");
+	whole = whole_leaves && whole_leaves();
 	return 0;
+}
+
+static int __init fail_one(struct area *area, const struct operation *operation)
+{
+	int ret;
+
+	/* An alias in blocks that are not all of the area stays writable. */
+	if (whole)
+		alias_protected = operation->count == operation->blocks * BLOCK_PAGES;
+	ret = fail_operation(area, operation);
+	if (!ret)
+		ret = fail_vfree(area, operation, true);
+	if (!ret && direct_map && operation->reset)
+		ret = fail_vfree(area, operation, false);
+	return ret;
 }
 
 static int __init fail_everything(struct area *area)
 {
+	const struct operation *all = whole ? whole_operations : operations;
+	int count = whole ? ARRAY_SIZE(whole_operations) : ARRAY_SIZE(operations);
 	int ret = 0;
 
-	for (int i = 0; i < ARRAY_SIZE(operations) && !ret; i++) {
-		ret = fail_operation(area, &operations[i]);
-		if (!ret)
-			ret = fail_vfree(area, &operations[i], true);
-		if (!ret && direct_map && operations[i].reset)
-			ret = fail_vfree(area, &operations[i], false);
-	}
-	if (!ret && direct_map)
+	for (int i = 0; i < count && !ret; i++)
+		ret = fail_one(area, &all[i]);
+	if (!ret && direct_map && !whole)
 		ret = fail_direct_map();
 	if (!ret && is_rox(EXECMEM_MODULE_TEXT)) {
 		fail_execmem("a block", SZ_2M, area->page);
