@@ -96,6 +96,16 @@ test_hibernate_invalid() {
 		"$SCRIPTS/hibernate-invalid.sh" && restored hibernate-invalid boot idle
 }
 
+# kexec_again NAME KERNEL: kexec into the same kernel; before and after it the linear map is the same.
+kexec_again() {
+	guest "$1" "$2" bbml3 --mem 2G --disk 1M --append 'nokaslr retain_initrd' --timeout 900 \
+		--add "$OUT/$2/lab-programs" --add "$OUT/$2/Image" "$SCRIPTS/kexec.sh" &&
+		restored "$1" boot unloaded
+}
+test_kexec() {
+	kexec_again kexec kernel-4k
+}
+
 # soak NAME KERNEL SECONDS: everything at once on four CPUs; "make soak": for ten minutes.
 soak() {
 	seconds=${SOAK:-$3}

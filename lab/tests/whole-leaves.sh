@@ -89,6 +89,9 @@ test_all_hotplug() {
 test_all_hibernate() {
 	whole hibernate all-hibernate kernel-4k && is_whole all-hibernate boot resumed idle
 }
+test_all_kexec() {
+	whole kexec_again all-kexec kernel-4k && is_whole all-kexec boot loaded unloaded
+}
 test_all_bpf() {
 	whole guest all-bpf kernel-4k plain --timeout 600 "$SCRIPTS/bpf-ftrace-kprobe.sh" 0 300
 }
@@ -127,6 +130,9 @@ test_all_stores_hotplug() {
 }
 test_all_stores_hibernate() {
 	watched hibernate hibernate all-stores-hibernate kernel-4k
+}
+test_all_stores_kexec() {
+	watched kexec kexec_again all-stores-kexec kernel-4k
 }
 test_all_stores_kfence() {
 	watched kfence kfence_early all-stores-kfence kernel-4k
