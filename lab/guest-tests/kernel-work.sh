@@ -6,9 +6,10 @@
 #
 #   order     the names of the sections, one a line; the guest's init has begun the first
 #
-# usage: kernel-work.sh [SCALE]     how much of each, in units of some hundred million instructions (1)
+# usage: kernel-work.sh [SCALE [GIB]]     how much of each, in units of some hundred million
+#                                         instructions (1), and how large the file is (1)
 . /lab/guest-lib.sh
-scale=${1:-1}
+scale=${1:-1} gib=${2:-1}
 plan 5
 
 # begin NAME: a section begins.
@@ -49,7 +50,9 @@ programs() {
 
 echo start >/lab/out/order
 mkdir /tmp/work
-dd if=/dev/zero of=/tmp/work/file bs=1M count=1024 2>/dev/null || fail "no space for a file of 1 GiB"
+# tmpfs has half of the memory as it is.
+mount -o remount,size=$((gib + 1))g /tmp || fail 'remount of /tmp'
+dd if=/dev/zero of=/tmp/work/file bs=1M count=$((gib * 1024)) 2>/dev/null || fail "no space for a file of $gib GiB"
 # It starts slowly: have its pages in the page cache.
 stress-ng --version >/dev/null
 
