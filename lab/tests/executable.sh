@@ -72,3 +72,25 @@ test_freed_text() {
 test_freed_text_debug() {
 	freed_text freed-text-debug kernel-debug
 }
+
+# selftests NAME KERNEL SOURCE CPU: the series's own kselftests, as somebody runs them who has a kernel. A test
+# that is skipped as a whole is a failure here.
+selftests() {
+	rm -rf "$LOGS/$1"
+	# shellcheck disable=SC2086
+	"$LAB/selftests" --kernel "$OUT/$2" --source "$OUT/$3" --out "$LOGS/$1" --cpu "$4" $machine >"$LOGS/$1.results" || {
+		cat "$LOGS/$1.results"
+		return 1
+	}
+	cat "$LOGS/$1.results"
+	! grep -q '^ok .*# SKIP' "$LOGS/$1.results"
+}
+test_selftests_bbml3() {
+	selftests selftests-bbml3 kernel-4k linux bbml3
+}
+test_selftests_plain() {
+	selftests selftests-plain kernel-4k linux plain
+}
+test_selftests_stock() {
+	selftests selftests-stock stock-4k stock-linux plain
+}

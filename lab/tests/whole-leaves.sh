@@ -109,6 +109,9 @@ test_all_perm_fail() {
 test_all_freed_text() {
 	whole freed_text all-freed-text kernel-4k
 }
+test_all_selftests() {
+	whole selftests all-selftests kernel-4k linux plain
+}
 test_all_fragmented() {
 	whole clones all-fragmented kernel-4k --append execmem_reserve=4 "$SCRIPTS/fragmented.sh"
 }
