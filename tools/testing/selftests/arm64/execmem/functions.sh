@@ -88,6 +88,16 @@ used() {
 	[ ! -e $CACHE ] || grep 'used:' $CACHE
 }
 
+# steady: wait until nothing has changed for half a second of what the caches have in use: init text
+# of a module that was just loaded goes a little later.
+steady() {
+	for attempt in $(seq 20); do
+		steady=$(used)
+		sleep 0.5
+		[ "$(used)" != "$steady" ] || return 0
+	done
+}
+
 # same_use BEFORE: within five seconds the caches hold as much as before.
 same_use() {
 	for attempt in $(seq 50); do

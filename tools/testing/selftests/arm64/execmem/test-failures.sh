@@ -7,6 +7,7 @@ setup
 ktap_set_plan 8
 work=$(mktemp -d)
 trap 'cleanup; rm -rf "$work"' EXIT
+steady
 used=$(used)
 
 # refused WHAT FILE [PARAMETER...]: the file cannot be loaded.
@@ -29,6 +30,7 @@ refused "a relocation does not fit" "$(module test_execmem_reloc)"
 refused "it has init text alone, which fails" "$(module test_execmem_init)"
 
 insmod "$(module test_execmem)" || ktap_exit_fail_msg "test_execmem cannot be loaded"
+steady
 used=$(used)
 refused "it is loaded already" "$(module test_execmem)"
 is "$(address text)" ro x && echo 1 >$PARAMETERS/call

@@ -9,6 +9,7 @@ ktap_set_plan 6
 no_wx
 result "no W+X memory before the module is loaded" $?
 
+steady
 before=$(used)
 insmod "$(module test_execmem)" || ktap_exit_fail_msg "test_execmem cannot be loaded"
 

@@ -8,6 +8,7 @@ ROUNDS=100
 
 setup
 ktap_set_plan 5
+steady
 used=$(used)
 linear_map=$(linear_map)
 
