@@ -76,14 +76,12 @@ test_freed_text_debug() {
 # selftests NAME KERNEL SOURCE CPU: the series's own kselftests, as somebody runs them who has a kernel. A test
 # that is skipped as a whole is a failure here.
 selftests() {
-	rm -rf "$LOGS/$1"
-	# shellcheck disable=SC2086
-	"$LAB/selftests" --kernel "$OUT/$2" --source "$OUT/$3" --out "$LOGS/$1" --cpu "$4" $machine >"$LOGS/$1.results" || {
-		cat "$LOGS/$1.results"
-		return 1
-	}
-	cat "$LOGS/$1.results"
-	! grep -q '^ok .*# SKIP' "$LOGS/$1.results"
+	results=$LOGS/$1.results
+	# shellcheck disable=SC2086,SC2154
+	"$LAB/selftests" --kernel "$OUT/$2" --source "$OUT/$3" --out "$LOGS/$1" --cpu "$4" $machine >"$results" ||
+		echo "not ok: status $?" >>"$results"
+	cat "$results"
+	! grep -q '^not ok\|^ok .*# SKIP' "$results"
 }
 test_selftests_bbml3() {
 	selftests selftests-bbml3 kernel-4k linux bbml3
