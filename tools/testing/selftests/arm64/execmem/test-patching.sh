@@ -27,7 +27,7 @@ if [ -e $TRACING/kprobe_events ]; then
 	echo 0 >$TRACING/events/test_execmem/hit/enable
 	echo '-:test_execmem/hit' >>$TRACING/kprobe_events
 else
-	ktap_test_skip "$kprobe # no CONFIG_KPROBE_EVENTS"
+	ktap_test_skip "$kprobe: no CONFIG_KPROBE_EVENTS"
 fi
 
 tracer="the function tracer traces a module"
@@ -40,7 +40,7 @@ if grep -qw function $TRACING/available_tracers 2>/dev/null; then
 	echo nop >$TRACING/current_tracer
 	echo >$TRACING/set_ftrace_filter
 else
-	ktap_test_skip "$tracer # no CONFIG_FUNCTION_TRACER"
+	ktap_test_skip "$tracer: no CONFIG_FUNCTION_TRACER"
 fi
 
 [ "$(hits test_execmem_call)" = 0 ] && no_wx

@@ -21,7 +21,7 @@ if [ "$(rodata)" = on ]; then
 	is "$(address text_alias)" ro NX && is "$(address rodata_alias)" ro NX
 	result "$aliases" $?
 else
-	ktap_test_skip "$aliases # rodata=$(rodata)"
+	ktap_test_skip "$aliases: rodata=$(rodata)"
 fi
 
 is "$(address data_alias)" RW NX

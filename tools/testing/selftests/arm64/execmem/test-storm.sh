@@ -48,7 +48,7 @@ if command -v stress-ng >/dev/null && [ -e "/lib/modules/$(uname -r)/modules.dep
 	stress-ng --module 2 --timeout 10 >/dev/null 2>&1 && no_wx
 	result "$stress" $?
 else
-	ktap_test_skip "$stress # not installed, or the kernel has no modules"
+	ktap_test_skip "$stress: not installed, or the kernel has no modules"
 fi
 
 if [ -e $CACHE ]; then
@@ -64,8 +64,8 @@ if [ -e $CACHE ]; then
 	}
 	result "the linear map is mapped as before" $?
 else
-	ktap_test_skip "the caches hold what they held # no caches"
-	ktap_test_skip "the linear map is mapped as before # no caches"
+	ktap_test_skip "the caches hold what they held: no caches"
+	ktap_test_skip "the linear map is mapped as before: no caches"
 fi
 
 ktap_finished
