@@ -34,6 +34,8 @@ const KERNEL: u64 = 0xfff0_0000_0000_0000;
 const LINEAR_END: u64 = 0xffff_8000_0000_0000;
 /// The system call that begins a section.
 const MARK: &str = "__arm64_sys_sethostname";
+/// `DC ZVA, Xt`, without the register: QEMU does not tell of what it writes.
+const DC_ZVA: u32 = 0xd50b_7420;
 /// The register number that stands for XZR where it is read.
 const XZR: usize = 31;
 /// The bits of TTBR1_EL1 that are an address of 48 bits.
@@ -131,10 +133,15 @@ impl Watcher for Shared {
             instruction.register_execute_callback_flags(move |_| shared.invalidate(tlbi), flags);
             return;
         }
+        if opcode & !0x1f == DC_ZVA {
+            let register = (opcode & 0x1f) as usize;
+            instruction.register_execute_callback_flags(move |_| shared.zeroed(register), flags);
+            return;
+        }
         // Without the registers, which are dear: this is called for each load and store.
         instruction.register_memory_access_callback(
             move |_, info, to| {
-                if to < KERNEL || !shared.runs.load(Ordering::Relaxed) {
+                if !shared.counts(to) {
                     return;
                 }
                 if to < LINEAR_END && shared.linear.load(Ordering::Relaxed) == 0 {
@@ -164,6 +171,23 @@ impl Watcher for Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         plugin::lock(&self.state)
+    }
+
+    /// Whether an access to an address is modelled.
+    fn counts(&self, to: u64) -> bool {
+        to >= KERNEL && self.runs.load(Ordering::Relaxed)
+    }
+
+    /// `DC ZVA` clears memory at the address in a register.
+    fn zeroed(&self, register: usize) {
+        // XZR is no address.
+        let to = self.common.registers().map(|all| all.x(register));
+        if let Some(to) = to.and_then(|to| self.common.read(to)) {
+            if self.counts(to) {
+                let mut state = self.lock();
+                state.model.access(Side::Data, to, || self.walk(to));
+            }
+        }
     }
 
     /// The guest begins a section.

@@ -77,19 +77,26 @@ impl FromStr for Bound {
 }
 
 impl Bound {
-    /// Returns a line that says whether `run` keeps the bound, and whether it does. A section that
-    /// a run lacks, or that has no walks at all, keeps no bound.
+    /// Returns a line that says whether `run` keeps the bound, and whether it does. It does not
+    /// where there is nothing to compare: where a run lacks the section, the other has no walks,
+    /// or walks failed, or one did much more than the other.
     pub fn judge(&self, run: &Run, limit: &Run) -> (String, bool) {
-        let walks = |run: &Run| {
+        let section = |run: &Run| {
             let mut all = run.sections.iter();
             let found = all.find(|(name, _)| *name == self.section);
-            found.map(|(_, section)| section.data.walks)
+            found.map(|(_, section)| section.clone())
         };
-        let (Some(ours), Some(theirs @ 1..)) = (walks(run), walks(limit)) else {
-            let text = format!("NOT OK  {}: nothing to compare", self.section);
-            return (text, false);
+        let (Some(ours), Some(theirs)) = (section(run), section(limit)) else {
+            return self.not_comparable("there is no such section");
         };
-        let share = ours as f64 / theirs as f64;
+        let done = ours.data.accesses as f64 / theirs.data.accesses as f64;
+        if theirs.data.walks == 0 || ours.faults + theirs.faults != 0 {
+            return self.not_comparable("no walks, or walks that found no leaf");
+        }
+        if !(0.9..=1.1).contains(&done) {
+            return self.not_comparable("one run did much more than the other");
+        }
+        let share = ours.data.walks as f64 / theirs.data.walks as f64;
         let well = share <= self.share;
         let word = if well { "ok" } else { "NOT OK" };
         let text = format!(
@@ -97,6 +104,10 @@ impl Bound {
             self.section, limit.label, self.share
         );
         (text, well)
+    }
+
+    fn not_comparable(&self, why: &str) -> (String, bool) {
+        (format!("NOT OK  {}: {why}", self.section), false)
     }
 }
 
@@ -109,6 +120,7 @@ mod tests {
         let section = Section {
             instructions: 2000,
             data: Costs {
+                accesses: 1000,
                 walks,
                 ..Costs::default()
             },
@@ -142,6 +154,20 @@ mod tests {
         assert!(!judge("read=0.25", 3, 8));
         assert!(!judge("read=0.25", 0, 0));
         assert!(!judge("tar=0.25", 2, 8));
+    }
+
+    #[test]
+    fn what_cannot_be_compared_keeps_no_bound() {
+        let bound: Bound = "read=1".parse().expect("a bound");
+        let with = |change: fn(&mut Section)| {
+            let mut run = run("ours", 2);
+            change(&mut run.sections[0].1);
+            bound.judge(&run, &self::run("stock", 8)).1
+        };
+        assert!(with(|_| ()));
+        assert!(!with(|section| section.faults = 1));
+        assert!(!with(|section| section.data.accesses = 0));
+        assert!(!with(|section| section.data.accesses = 1200));
     }
 
     #[test]

@@ -6,6 +6,7 @@
  */
 
 #include <linux/init.h>
+#include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
@@ -38,7 +39,8 @@ static int alias_get(char *buffer, const struct kernel_param *kp)
 {
 	struct page *page = vmalloc_to_page(kp->arg);
 
-	return sysfs_emit(buffer, "0x%016lx\n", (unsigned long)page_address(page));
+	/* Not page_address(), which has the tag of KASAN. */
+	return sysfs_emit(buffer, "0x%016lx\n", (unsigned long)__va(page_to_phys(page)));
 }
 
 static const struct kernel_param_ops address_ops = { .get = address_get };
