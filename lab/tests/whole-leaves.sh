@@ -68,6 +68,10 @@ test_all_churn() {
 	skips_allowed=1
 	whole churn all-churn kernel-4k 1000 && is_whole all-churn boot idle
 }
+test_all_churn_debug() {
+	skips_allowed=1
+	whole churn all-churn-debug kernel-debug 200 && is_whole all-churn-debug boot idle
+}
 test_all_soak() {
 	whole soak all-soak kernel-4k 60 && is_whole all-soak boot idle
 }
@@ -101,6 +105,9 @@ test_all_user_calls() {
 # Threads that change permissions in the same blocks leave nothing counted as unprotected.
 test_all_perm_threads() {
 	whole permissions all-perm-threads kernel-4k plain --smp 4 "$SCRIPTS/perm-threads.sh" 10
+}
+test_all_perm_threads_debug() {
+	whole permissions all-perm-threads-debug kernel-debug plain --smp 4 "$SCRIPTS/perm-threads.sh" 10
 }
 # Each allocation of a permission change, and of the caches, fails; then each of loading a module.
 test_all_perm_fail() {
