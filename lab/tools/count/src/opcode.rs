@@ -156,6 +156,15 @@ pub fn sgi_source(opcode: u32) -> Option<usize> {
     (opcode & MSR_MASK == MSR_SGI1R).then(|| field(opcode, 0, 5) as usize)
 }
 
+/// The number of the general register that has the address which an instruction clears memory at:
+/// none if it is not `DC ZVA`, 31 for XZR.
+pub fn zva_address(opcode: u32) -> Option<usize> {
+    const DC_ZVA: u32 = 0xd50b_7420;
+    const DC_MASK: u32 = 0xffff_ffe0;
+
+    (opcode & DC_MASK == DC_ZVA).then(|| field(opcode, 0, 5) as usize)
+}
+
 /// The operands of `SYS` that say which operation it is.
 struct System {
     op1: u32,
@@ -292,6 +301,20 @@ mod tests {
         ];
         for (opcode, register, text) in cases {
             assert_eq!(sgi_source(opcode), register, "{text}");
+        }
+    }
+
+    #[test]
+    fn dc_zva_is_told() {
+        let cases = [
+            (0xd50b_7420, Some(0), "dc zva, x0"),
+            (0xd50b_7433, Some(19), "dc zva, x19"),
+            (0xd50b_743f, Some(31), "dc zva, xzr"),
+            (0xd50b_7460, None, "dc gva, x0"),
+            (0xd50b_7a20, None, "dc cvac, x0"),
+        ];
+        for (opcode, register, text) in cases {
+            assert_eq!(zva_address(opcode), register, "{text}");
         }
     }
 

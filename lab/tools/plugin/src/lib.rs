@@ -3,6 +3,7 @@
 //! each instruction of the kernel when it is translated, and writes what it has seen when QEMU ends.
 //! A plugin watches, and changes nothing in the guest.
 
+mod linear_map;
 mod memory;
 
 use std::fmt::Display;
@@ -14,6 +15,7 @@ use qemu_plugin::{
     Instruction, PluginId, Register, RegisterDescriptor, TranslationBlock, VCPUIndex,
 };
 
+pub use linear_map::{LinearMap, KERNEL};
 pub use memory::memory;
 
 /// What a plugin sees and does.

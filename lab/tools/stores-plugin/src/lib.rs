@@ -21,26 +21,20 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use qemu_plugin::{register, Args, CallbackFlags, Info, Instruction, MemRW, MemValue};
 
 use count::leaves::{self, Direct, Leaves, Unbroken};
-use count::opcode::Class;
-use plugin::{Common, Shell, Watcher};
+use count::opcode::{self, Class};
+use plugin::{Common, LinearMap, Shell, Watcher, KERNEL};
 
 register!(Shell::<Shared>::default());
 
 /// Where QEMU's machine virt has its memory.
 const MEMORY: u64 = 0x4000_0000;
 const MEMORY_END: u64 = MEMORY + (4 << 30);
-/// No address of user space is as high.
-const KERNEL: u64 = 0xfff0_0000_0000_0000;
-/// The end of the linear map.
-const LINEAR_END: u64 = 0xffff_8000_0000_0000;
 /// What is above is the fixmap.
 const FIXMAP: u64 = 0xffff_ffff_0000_0000;
 /// How many direct changes are named.
 const NAMED: usize = 20;
 
-/// `DC ZVA, Xt`, without the register.
-const DC_ZVA: u32 = 0xd50b_7420;
-/// What it clears on QEMU's CPU max.
+/// What `DC ZVA` clears on QEMU's CPU max.
 const ZVA_BYTES: u64 = 64;
 
 /// All that callbacks need.
@@ -49,8 +43,7 @@ struct Shared {
     state: Mutex<State>,
     /// Pages of memory with words that are known, a bit each: stores to them always matter.
     pages: Vec<AtomicU64>,
-    /// From an address in memory to that in the linear map; 0 until a store there is seen.
-    linear: AtomicU64,
+    linear: LinearMap,
     common: Common,
 }
 
@@ -70,7 +63,7 @@ fn is_memory(address: u64) -> bool {
 
 /// Whether tables may be written through an address.
 fn may_be_table(address: u64) -> bool {
-    (KERNEL..LINEAR_END).contains(&address) || address >= FIXMAP || is_memory(address)
+    LinearMap::ADDRESSES.contains(&address) || address >= FIXMAP || is_memory(address)
 }
 
 impl Watcher for Shared {
@@ -88,7 +81,7 @@ impl Watcher for Shared {
             out: out.into(),
             state: Mutex::default(),
             pages: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            linear: AtomicU64::new(0),
+            linear: LinearMap::default(),
             common: Common::default(),
         })
     }
@@ -104,8 +97,7 @@ impl Watcher for Shared {
     fn translate(self: &Arc<Self>, instruction: &Instruction, address: u64, opcode: u32) {
         let shared = Arc::clone(self);
 
-        if opcode & !0x1f == DC_ZVA {
-            let register = (opcode & 0x1f) as usize;
+        if let Some(register) = opcode::zva_address(opcode) {
             instruction.register_execute_callback_flags(
                 move |_| shared.zeroed(register),
                 CallbackFlags::QEMU_PLUGIN_CB_R_REGS,
@@ -147,9 +139,7 @@ impl Shared {
 
     /// An instruction has stored `value` at `place` in memory, by the address `to`.
     fn stored(&self, instruction: u64, to: u64, place: u64, value: MemValue) {
-        if (KERNEL..LINEAR_END).contains(&to) && self.linear.load(Ordering::Relaxed) == 0 {
-            self.linear.store(to.wrapping_sub(place), Ordering::Relaxed);
-        }
+        self.linear.learn(to, || Some(place));
         let words = match value {
             MemValue::U64(word) => [Some(word), None],
             MemValue::U128(both) => [Some(both as u64), Some((both >> 64) as u64)],
@@ -186,10 +176,10 @@ impl Shared {
         let to = value & !(ZVA_BYTES - 1);
         let place = match is_memory(to) {
             true => to,
-            false => to.wrapping_sub(self.linear.load(Ordering::Relaxed)),
+            false => self.linear.place(to),
         };
         // Tables are cleared there alone.
-        if (KERNEL..LINEAR_END).contains(&to) || is_memory(to) {
+        if LinearMap::ADDRESSES.contains(&to) || is_memory(to) {
             if !is_memory(place) {
                 let problem = format!("DC ZVA at {to:#x} is outside of memory");
                 return self.common.fail(problem);

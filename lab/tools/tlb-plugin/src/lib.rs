@@ -14,28 +14,22 @@
 //! fetched, their loads and stores, and TLBI.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use qemu_plugin::{register, Args, CallbackFlags, Info, Instruction, MemRW, TranslationBlock};
 
-use count::opcode::Tlbi;
+use count::opcode::{self, Tlbi};
 use count::symbols::Symbols;
-use plugin::{Common, Shell, Watcher};
+use plugin::{Common, LinearMap, Shell, Watcher, KERNEL};
 use tlb::model::{Model, Section, Side, NEOVERSE_N1};
 use tlb::record::Record;
 use tlb::walk::{self, Walk};
 
 register!(Shell::<Shared>::default());
 
-/// No address of user space is as high.
-const KERNEL: u64 = 0xfff0_0000_0000_0000;
-/// The end of the linear map.
-const LINEAR_END: u64 = 0xffff_8000_0000_0000;
 /// The system call that begins a section.
 const MARK: &str = "__arm64_sys_sethostname";
-/// `DC ZVA, Xt`, without the register: QEMU does not tell of what it writes.
-const DC_ZVA: u32 = 0xd50b_7420;
 /// The register number that stands for XZR where it is read.
 const XZR: usize = 31;
 /// The bits of TTBR1_EL1 that are an address of 48 bits.
@@ -47,8 +41,7 @@ struct Shared {
     mark: u64,
     /// Whether a section has begun.
     runs: AtomicBool,
-    /// From an address in memory to that in the linear map; 0 until an access there is seen.
-    linear: AtomicU64,
+    linear: LinearMap,
     /// What the MMU is told about the kernel's page tables.
     tables: OnceLock<Tables>,
     state: Mutex<State>,
@@ -89,7 +82,7 @@ impl Watcher for Shared {
             out,
             mark: mark.start,
             runs: AtomicBool::new(false),
-            linear: AtomicU64::new(0),
+            linear: LinearMap::default(),
             tables: OnceLock::new(),
             state: Mutex::new(State {
                 model: Model::new(NEOVERSE_N1),
@@ -133,8 +126,8 @@ impl Watcher for Shared {
             instruction.register_execute_callback_flags(move |_| shared.invalidate(tlbi), flags);
             return;
         }
-        if opcode & !0x1f == DC_ZVA {
-            let register = (opcode & 0x1f) as usize;
+        // QEMU does not tell of what this writes.
+        if let Some(register) = opcode::zva_address(opcode) {
             instruction.register_execute_callback_flags(move |_| shared.zeroed(register), flags);
             return;
         }
@@ -144,12 +137,8 @@ impl Watcher for Shared {
                 if !shared.counts(to) {
                     return;
                 }
-                if to < LINEAR_END && shared.linear.load(Ordering::Relaxed) == 0 {
-                    if let Some(place) = info.hwaddr(to) {
-                        let linear = to.wrapping_sub(place.hwaddr());
-                        shared.linear.store(linear, Ordering::Relaxed);
-                    }
-                }
+                let place = || info.hwaddr(to).map(|place| place.hwaddr());
+                shared.linear.learn(to, place);
                 let mut state = shared.lock();
                 state.model.access(Side::Data, to, || shared.walk(to));
             },
@@ -224,14 +213,10 @@ impl Shared {
 
     /// Walks the kernel's page tables.
     fn walk(&self, va: u64) -> Option<Walk> {
-        let linear = self.linear.load(Ordering::Relaxed);
-        // The very first fetches: QEMU has not shown yet where the linear map is.
-        if linear == 0 {
-            return None;
-        }
         let tables = self.tables.get()?;
         walk::walk(tables.root, tables.bits, va, |place| {
-            let entry = plugin::memory(linear.wrapping_add(place), 8);
+            // Before the very first accesses QEMU has not shown where the linear map is.
+            let entry = plugin::memory(self.linear.address(place)?, 8);
             let entry = entry.and_then(|bytes| plugin::number(&bytes));
             self.common
                 .read(entry.ok_or_else(|| format!("no entry at {place:#x} can be read")))
